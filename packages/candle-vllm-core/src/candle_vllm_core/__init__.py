@@ -1,0 +1,1 @@
+"""The candle-vllm inference engine."""

@@ -1,0 +1,1 @@
+"""OpenAI's chat types and an adapter over an engine."""

@@ -1,0 +1,1 @@
+"""Everything candle-vllm offers, under one name."""

@@ -1,0 +1,52 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+
+# Two processes with one thread each: torch alone would start a thread per core in every test process.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: help setup run chat test check format bench constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  Arguments go in ARGS: make run ARGS="--p 8000", make test ARGS="-k stream"'
+
+setup: $(READY)  ## make .venv and install everything in it
+
+$(READY): constraints.txt $(PROJECTS) scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup
+	@touch $@
+
+run: $(READY)  ## start the server on http://127.0.0.1:2000
+	@$(BIN)/candle-vllm-server $(ARGS)
+
+chat: $(READY)  ## talk with the model in this terminal
+	@$(BIN)/python -m candle_vllm_server.chat $(ARGS)
+
+test: $(READY)  ## run all tests
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(READY)  ## formatting, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## format the sources and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## measure speed on this machine and print a table
+	@$(BIN)/python -m bench $(ARGS)
+
+constraints: $(READY)  ## write constraints.txt anew from .venv
+	@scripts/pin > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,175 @@
+"""What an engine is opened with: `EngineConfig`, and its builder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
+
+from .errors import ConfigError
+
+Built = TypeVar("Built")
+
+DType = Literal["auto", "bf16", "fp16", "fp32"]
+
+MAX_BATCH_SIZE = 4096
+MAX_LENGTH = 2**24
+MAX_BYTES = 2**50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Everything that an engine is opened with; checked when made, never changed.
+
+    Raises:
+        ConfigError: names the field, what was given and what is allowed.
+    """
+
+    model_path: str | os.PathLike[str] | None = None
+    """A directory in Hugging Face's layout, or a Hugging Face id. None: the model that ships with the package."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for the best there is."""
+    max_batch_size: int = 16
+    """The most requests that run at once; more wait."""
+    max_sequence_length: int | None = None
+    """The longest sequence in tokens, prompt and answer together. None: the model's own."""
+    kv_cache_memory: int | None = None
+    """Bytes for the KV cache. None: what a full batch of full-length sequences takes, within `kv_fraction`."""
+    kv_fraction: float = 0.6
+    """The share of the device's free memory that the KV cache may take when `kv_cache_memory` is None."""
+    dtype: DType = "auto"
+    """Of weights, activations and KV: `bf16`, `fp16`, `fp32`. `auto` on a CPU: bf16 where the processor has it."""
+    quantization: str | None = None
+    """How weights are stored. This version knows None only: as the checkpoint has them."""
+    enable_cuda_graph: bool = True
+    """Replays decode steps as CUDA graphs where there is a GPU backend that can; without effect elsewhere."""
+    enable_chunked_prefill: bool = True
+    """Cuts long prompts so that running answers go on in between. Off: a prompt is computed in one step."""
+    prefill_chunk_size: int = 8192
+    """The most tokens that one step computes, those of running answers included."""
+    block_size: int | None = None
+    """Tokens in one block of the KV cache. None: 16 on a CPU, 64 on a GPU."""
+    enable_prefix_cache: bool = True
+    """Keeps the KV of finished prompts while there is room, and reuses it for prompts that begin alike."""
+    seed: int | None = None
+    """Requests without a seed of their own draw from this and their number, so a run can be repeated."""
+
+    def __post_init__(self) -> None:
+        if self.model_path is not None and not os.fspath(self.model_path):
+            raise ConfigError(
+                "model_path is empty; give a directory or a Hugging Face id, or leave it out", "model_path"
+            )
+        _bounded("max_batch_size", self.max_batch_size, 1, MAX_BATCH_SIZE)
+        _bounded("max_sequence_length", self.max_sequence_length, 2, MAX_LENGTH)
+        _bounded("kv_cache_memory", self.kv_cache_memory, 1, MAX_BYTES)
+        _bounded("prefill_chunk_size", self.prefill_chunk_size, 1, MAX_LENGTH)
+        _bounded("block_size", self.block_size, 1, 4096)
+        _bounded("seed", self.seed, -(2**63), 2**64 - 1)
+        if isinstance(self.kv_fraction, bool) or not 0.0 < self.kv_fraction <= 1.0:
+            raise ConfigError(f"kv_fraction is {self.kv_fraction!r}; it must be over 0 and at most 1", "kv_fraction")
+        if self.dtype not in get_args(DType):
+            known = ", ".join(get_args(DType))
+            raise ConfigError(f"dtype is {self.dtype!r}; it must be one of {known}", "dtype")
+        if self.quantization is not None:
+            raise ConfigError(
+                f"quantization is {self.quantization!r}; this version loads weights as they are stored: leave it out",
+                "quantization",
+            )
+        _check_device(self.device)
+
+    @classmethod
+    def from_model_path(cls, model_path: str | os.PathLike[str], **settings: Any) -> Self:
+        """The config for a model, with every other setting at its default or as given."""
+        return cls(model_path=model_path, **settings)
+
+    @staticmethod
+    def builder() -> EngineBuilder[EngineConfig]:
+        """A builder, for those who prefer chained calls to keywords."""
+        return EngineBuilder(lambda config: config)
+
+
+def _bounded(name: str, value: int | None, low: int, high: int) -> None:
+    if value is None and name not in ("max_batch_size", "prefill_chunk_size"):
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}; it must be an integer from {low} to {high}", name)
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    indexed = kind == "cuda" and (":" not in device or index.isdigit())
+    if not indexed and device not in ("auto", "cpu", "mps"):
+        raise ConfigError(f"device is {device!r}; it must be cpu, cuda, cuda:N, mps or auto", "device")
+
+
+class EngineBuilder(Generic[Built]):
+    """Chained calls, one per field of `EngineConfig`; `build()` returns what `finish` makes of the config."""
+
+    def __init__(self, finish: Callable[[EngineConfig], Built]) -> None:
+        self._finish = finish
+        self._config = EngineConfig()
+
+    def _with(self, **change: Any) -> Self:
+        self._config = replace(self._config, **change)
+        return self
+
+    def model_path(self, path: str | os.PathLike[str]) -> Self:
+        """See `EngineConfig.model_path`."""
+        return self._with(model_path=path)
+
+    def device(self, device: str) -> Self:
+        """See `EngineConfig.device`."""
+        return self._with(device=device)
+
+    def max_batch_size(self, requests: int) -> Self:
+        """See `EngineConfig.max_batch_size`."""
+        return self._with(max_batch_size=requests)
+
+    def max_sequence_length(self, tokens: int) -> Self:
+        """See `EngineConfig.max_sequence_length`."""
+        return self._with(max_sequence_length=tokens)
+
+    def kv_cache_memory(self, num_bytes: int) -> Self:
+        """See `EngineConfig.kv_cache_memory`."""
+        return self._with(kv_cache_memory=num_bytes)
+
+    def kv_fraction(self, fraction: float) -> Self:
+        """See `EngineConfig.kv_fraction`."""
+        return self._with(kv_fraction=fraction)
+
+    def dtype(self, dtype: DType) -> Self:
+        """See `EngineConfig.dtype`."""
+        return self._with(dtype=dtype)
+
+    def quantization(self, quantization: str | None) -> Self:
+        """See `EngineConfig.quantization`."""
+        return self._with(quantization=quantization)
+
+    def enable_cuda_graph(self, enabled: bool) -> Self:
+        """See `EngineConfig.enable_cuda_graph`."""
+        return self._with(enable_cuda_graph=enabled)
+
+    def enable_chunked_prefill(self, enabled: bool) -> Self:
+        """See `EngineConfig.enable_chunked_prefill`."""
+        return self._with(enable_chunked_prefill=enabled)
+
+    def prefill_chunk_size(self, tokens: int) -> Self:
+        """See `EngineConfig.prefill_chunk_size`."""
+        return self._with(prefill_chunk_size=tokens)
+
+    def block_size(self, tokens: int) -> Self:
+        """See `EngineConfig.block_size`."""
+        return self._with(block_size=tokens)
+
+    def enable_prefix_cache(self, enabled: bool) -> Self:
+        """See `EngineConfig.enable_prefix_cache`."""
+        return self._with(enable_prefix_cache=enabled)
+
+    def seed(self, seed: int) -> Self:
+        """See `EngineConfig.seed`."""
+        return self._with(seed=seed)
+
+    def build(self) -> Built:
+        """Make what was asked for."""
+        return self._finish(self._config)

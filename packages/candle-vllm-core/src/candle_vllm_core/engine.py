@@ -1,0 +1,392 @@
+"""`InferenceEngine`: a model in this process, for any number of callers at once; and `Engine`, what is built upon."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import queue
+import secrets
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+from tqdm import tqdm
+
+from .config import EngineBuilder, EngineConfig
+from .detokenizer import TextStream
+from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
+from .runtime.request import Request, Sink, check_request
+from .types import (
+    ChatTemplate,
+    EngineStats,
+    FinishReason,
+    GenerationChunk,
+    GenerationOutput,
+    GenerationParams,
+    GenerationStats,
+    InferenceRequest,
+    ModelInfo,
+    RequestHandle,
+    RequestUpdate,
+)
+
+if TYPE_CHECKING:
+    from .runtime.loop import EngineLoop
+
+SEED_BITS = 64
+
+
+class Engine(Protocol):
+    """What upper layers need of an engine; `InferenceEngine` is one, `ScriptedEngine` is one for tests."""
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The checkpoint's own chat template, if it has one."""
+        ...
+
+    def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
+        """Text to token ids."""
+        ...
+
+    def detokenize(self, tokens: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Token ids to text."""
+        ...
+
+    async def generate(self, prompt: Sequence[int], params: GenerationParams | None = None) -> GenerationOutput:
+        """One whole answer."""
+        ...
+
+    def generate_stream(
+        self, prompt: Sequence[int], params: GenerationParams | None = None
+    ) -> AsyncGenerator[GenerationChunk, None]:
+        """One answer, piece by piece; closing the generator cancels it."""
+        ...
+
+    def model_info(self) -> ModelInfo:
+        """What is loaded, and on what."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """What the engine is doing now, and what it has done."""
+        ...
+
+    def close(self) -> None:
+        """End pending requests as cancelled and give all memory back."""
+        ...
+
+
+class InferenceEngine:
+    """A language model inside your program: paged KV cache, continuous batching, one thread that owns the model.
+
+    Any number of coroutines and threads may call one engine at once; their requests are batched. Several engines may
+    live in one process. Close it when you are done, or use it as a context manager.
+
+    ```python
+    with InferenceEngine() as engine:
+        print(engine.generate_sync(engine.tokenize("Hello")).text)
+    ```
+    """
+
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        """Load the model that `config` names (the embedded one by default) and wait until it is ready.
+
+        Raises:
+            ModelLoadError: there is no model there, or it is broken or of an unknown kind.
+            DeviceError: the device is not there.
+            ConfigError: the config asks more than the model or the machine has.
+        """
+        from .runtime.loop import EngineLoop
+
+        self.config = config if config is not None else EngineConfig()
+        if not isinstance(self.config, EngineConfig):
+            raise ConfigError(f"InferenceEngine takes an EngineConfig, not {type(config).__name__}")
+        self._loop: EngineLoop = EngineLoop(self.config)
+        self._driver = _Driver()
+        self._numbers = itertools.count(1)
+        self._updates: queue.SimpleQueue[RequestUpdate] = queue.SimpleQueue()
+        self._closer = weakref.finalize(self, self._loop.close)
+
+    @classmethod
+    async def new(cls, config: EngineConfig | None = None) -> Self:
+        """The same as calling the class, without blocking the event loop."""
+        opening = asyncio.get_running_loop().run_in_executor(None, cls, config)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
+            raise
+
+    @classmethod
+    def from_pretrained(cls, model_path: str | os.PathLike[str] | None = None, **settings: Any) -> Self:
+        """Open a model by directory or Hugging Face id; `settings` are `EngineConfig`'s other fields."""
+        return cls(EngineConfig(model_path=model_path, **settings))
+
+    @classmethod
+    def builder(cls) -> EngineBuilder[Self]:
+        """Chained calls ending in `build()`, which blocks until the model is ready."""
+        return EngineBuilder(cls)
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The checkpoint's own chat template, None if it has none."""
+        return self._open_loop().tokenizer.chat_template
+
+    def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
+        """Text to token ids.
+
+        `add_special_tokens` puts what the tokenizer wants around a text (a beginning-of-text id, say). With
+        `control_marks=False` the text of a control token is read as plain text: what untrusted text needs.
+        """
+        tokenizer = self._open_loop().tokenizer
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens, control_marks=control_marks)
+
+    def detokenize(self, tokens: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Token ids to text.
+
+        Raises:
+            TokenizationError: an id is not in the vocabulary.
+        """
+        return self._open_loop().tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
+
+    async def generate(self, prompt: Sequence[int], params: GenerationParams | None = None) -> GenerationOutput:
+        """One whole answer; cancelling the call cancels the request.
+
+        Raises:
+            TokenizationError: the prompt is empty or has ids out of the vocabulary.
+            ContextLengthError: the prompt alone is longer than the engine takes.
+            EngineClosedError: the engine was closed.
+        """
+        stream = self.generate_stream(prompt, params)
+        try:
+            async for chunk in stream:
+                if chunk.output is not None:
+                    return chunk.output
+        finally:
+            await stream.aclose()
+        raise GenerationError("the stream ended without an output")
+
+    async def generate_stream(
+        self, prompt: Sequence[int], params: GenerationParams | None = None
+    ) -> AsyncGenerator[GenerationChunk, None]:
+        """One answer, piece by piece; closing the generator cancels the request. Raises as `generate`."""
+        loop, chunks = asyncio.get_running_loop(), asyncio.Queue[GenerationChunk]()
+
+        def sink(chunk: GenerationChunk) -> None:
+            loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+
+        number = self._submit(prompt, params, sink)
+        ended = False
+        try:
+            while not ended:
+                chunk = await chunks.get()
+                ended = chunk.output is not None
+                yield chunk
+        finally:
+            if not ended:
+                self._loop.cancel(number)
+
+    def generate_sync(self, prompt: Sequence[int], params: GenerationParams | None = None) -> GenerationOutput:
+        """One whole answer, for programs without an event loop: it blocks the calling thread. Raises as `generate`."""
+        outputs: queue.SimpleQueue[GenerationOutput] = queue.SimpleQueue()
+        number = self._submit(prompt, params, _when_whole(outputs.put))
+        try:
+            return outputs.get()
+        except BaseException:
+            self._loop.cancel(number)
+            raise
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: GenerationParams | Sequence[GenerationParams] | None = None,
+        *,
+        progress: bool = False,
+    ) -> list[GenerationOutput]:
+        """The answers to many prompts, in their order, all of them batched; blocks the calling thread.
+
+        `params` are for all prompts, or one for each. A prompt that is refused or fails stands in its place with
+        `finish_reason` error. `progress` shows one bar on stderr.
+        """
+        each = [params or GenerationParams()] * len(prompts) if not isinstance(params, Sequence) else params
+        if len(each) != len(prompts):
+            raise GenerationError(f"{len(prompts)} prompts came with {len(each)} params; give one, or one for each")
+        outputs: dict[int, GenerationOutput] = {}
+        finished: queue.SimpleQueue[tuple[int, GenerationOutput]] = queue.SimpleQueue()
+        numbers: list[int] = []
+        try:
+            for index, (prompt, its) in enumerate(zip(prompts, each, strict=True)):
+                numbers += self._submit_or_fail(prompt, its, lambda output, at=index: finished.put((at, output)))
+            with tqdm(total=len(prompts), desc="Generating", unit="prompt", disable=not progress) as bar:
+                while len(outputs) < len(prompts):
+                    index, outputs[index] = finished.get()
+                    bar.update()
+        except BaseException:
+            for number in numbers:
+                self._loop.cancel(number)
+            raise
+        return [outputs[index] for index in range(len(prompts))]
+
+    def add_request(self, request: InferenceRequest) -> RequestHandle:
+        """Add a request that advances only when you call `step`. Raises as `generate`, and while `generate*` runs."""
+        updates, handle = self._updates, RequestHandle(next(self._numbers))
+
+        def sink(chunk: GenerationChunk) -> None:
+            updates.put(RequestUpdate(handle=handle, chunk=chunk, output=chunk.output))
+
+        self._submit(request.prompt, request.params, sink, "hand", handle)
+        return handle
+
+    def step(self) -> list[RequestUpdate]:
+        """Compute one step for the requests of `add_request`; what it did for each. Empty if nothing is to do."""
+        loop = self._open_loop()
+        self._driver.check("hand")
+        loop.step()
+        updates = []
+        while not self._updates.empty():
+            updates.append(self._updates.get())
+        return updates
+
+    def cancel_request(self, handle: RequestHandle) -> None:
+        """End a request of `add_request`; its last update comes with the next `step`. An ended one is left alone."""
+        self._open_loop().cancel(handle)
+
+    def model_info(self) -> ModelInfo:
+        """What is loaded, and on what."""
+        return self._open_loop().model_info
+
+    def stats(self) -> EngineStats:
+        """What the engine is doing now, and what it has done since it was opened."""
+        return self._open_loop().stats()
+
+    def close(self) -> None:
+        """End pending requests as cancelled and give all memory back. May be called more than once."""
+        self._closer()
+
+    def __enter__(self) -> Self:
+        """The engine itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """The engine itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the engine without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def _open_loop(self) -> EngineLoop:
+        if not self._closer.alive:
+            raise EngineClosedError("the engine was closed; make a new one")
+        return self._loop
+
+    def _submit(
+        self,
+        prompt: Sequence[int],
+        params: GenerationParams | None,
+        sink: Sink,
+        how: How = "loop",
+        number: int | None = None,
+    ) -> int:
+        """Check a request and hand it to the loop; its number."""
+        loop, driver, params = self._open_loop(), self._driver, params or GenerationParams()
+        tokens = check_request(prompt, params, loop.limits)
+        number = number if number is not None else next(self._numbers)
+
+        def leaving(chunk: GenerationChunk) -> None:
+            if chunk.output is not None:
+                driver.leave()
+            sink(chunk)
+
+        stream = TextStream(loop.tokenizer.decode, params.stop_sequences, show_special=params.ignore_eos)
+        seed = _seed_of(params, self.config.seed, number)
+        request = Request(
+            id=number, prompt=tokens, params=params, seed=seed, limits=loop.limits, stream=stream, sink=leaving
+        )
+        with driver.entering(how):
+            loop.submit(request, by_hand=how == "hand")
+        return number
+
+    def _submit_or_fail(
+        self, prompt: Sequence[int], params: GenerationParams, done: Callable[[GenerationOutput], None]
+    ) -> list[int]:
+        """The number of the request in a list; an empty list if it was refused, which `done` is told."""
+        try:
+            return [self._submit(prompt, params, _when_whole(done))]
+        except (TokenizationError, GenerationError, CapacityError) as error:
+            stats = GenerationStats(prompt_tokens=len(prompt))
+            done(GenerationOutput(tokens=(), text="", finish_reason=FinishReason.ERROR, error=str(error), stats=stats))
+            return []
+
+
+How = Literal["loop", "hand"]
+
+
+class _Driver:
+    """Who steps the engine: its own loop, or the caller by hand. Only one at a time; idle, one may change over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._how: How = "loop"
+        self._unfinished = 0
+
+    def check(self, how: How) -> None:
+        """Raise unless the engine may be stepped this way now."""
+        if not self._unfinished or how == self._how:
+            return
+        if how == "hand":
+            raise GenerationError(
+                f"generate* is answering {self._unfinished} requests; wait for them before you step by hand"
+            )
+        raise GenerationError(
+            f"{self._unfinished} requests of add_request are unfinished; finish them with step() or cancel them first"
+        )
+
+    @contextmanager
+    def entering(self, how: How) -> Iterator[None]:
+        """Count a request in, unless the engine is stepped the other way; not counted if handing it over fails."""
+        with self._lock:
+            self.check(how)
+            self._how, self._unfinished = how, self._unfinished + 1
+        try:
+            yield
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Count a request out."""
+        with self._lock:
+            self._unfinished -= 1
+
+
+def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:
+    """A sink that waits for the whole answer."""
+
+    def sink(chunk: GenerationChunk) -> None:
+        if chunk.output is not None:
+            done(chunk.output)
+
+    return sink
+
+
+def _seed_of(params: GenerationParams, engine_seed: int | None, number: int) -> int:
+    """A request's own seed; else one from (engine seed, request number); else a random one."""
+    if params.seed is not None:
+        return params.seed % (1 << SEED_BITS)
+    if engine_seed is None:
+        return secrets.randbits(SEED_BITS)
+    digest = hashlib.sha256(f"{engine_seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[: SEED_BITS // 8], "little")

@@ -1,0 +1,97 @@
+"""Every error that the engine raises, as one tree.
+
+```
+CandleVllmError (also exported as Error)
+├── ConfigError            a setting is impossible, or two of them contradict each other
+├── ModelLoadError         a model cannot be loaded from where it was said to be
+├── DeviceError            a device is not there, or does not have what was asked of it
+├── TokenizationError      text or token ids do not fit the model's tokenizer
+├── CapacityError          the request can never fit into the memory that the engine was given
+├── EngineClosedError      the engine was closed before or during the call
+└── GenerationError        a request failed while it ran
+    ├── ParameterError         a generation parameter is out of its bounds
+    ├── ContextLengthError     the prompt alone is longer than the model takes
+    └── CancelledError         the request was cancelled by its owner
+```
+
+Errors carry what they say as fields, so that a program can act on them without reading the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class CandleVllmError(Exception):
+    """Something asked of candle-vllm could not be done; the message says what to do about it."""
+
+
+class ConfigError(CandleVllmError):
+    """A setting is impossible; `field` names it."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ModelLoadError(CandleVllmError):
+    """A model cannot be loaded; `names` lists the tensors or files that the message is about."""
+
+    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
+
+
+class DeviceError(CandleVllmError):
+    """A device is not there, or it lacks something that was asked of it."""
+
+    def __init__(self, message: str, device: str | None = None) -> None:
+        super().__init__(message)
+        self.device = device
+
+
+class TokenizationError(CandleVllmError):
+    """Text or token ids do not fit the model's tokenizer."""
+
+
+class CapacityError(CandleVllmError):
+    """A request can never fit into the KV cache: it needs `tokens_needed`, there are `tokens_available`."""
+
+    def __init__(self, message: str, tokens_needed: int = 0, tokens_available: int = 0) -> None:
+        super().__init__(message)
+        self.tokens_needed = tokens_needed
+        self.tokens_available = tokens_available
+
+
+class EngineClosedError(CandleVllmError):
+    """The engine was closed; make a new one."""
+
+
+class GenerationError(CandleVllmError):
+    """A request failed while it ran; other requests go on."""
+
+
+class ParameterError(GenerationError):
+    """A generation parameter is out of bounds: `field` names it, `value` was given, `bounds` says what is allowed."""
+
+    def __init__(self, field: str, value: object, bounds: str) -> None:
+        super().__init__(f"{field} is {value!r}; it must be {bounds}")
+        self.field = field
+        self.value = value
+        self.bounds = bounds
+
+
+class ContextLengthError(GenerationError):
+    """The prompt alone is longer than the model takes: `prompt_tokens` were given, `limit` is the most."""
+
+    def __init__(self, prompt_tokens: int, limit: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and the engine takes at most {limit}, one of them for the answer; "
+            "shorten the prompt, or open a model with a longer context"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.limit = limit
+
+
+class CancelledError(GenerationError):
+    """The request was cancelled by its owner before it ended."""

@@ -1,0 +1,109 @@
+"""The KV cache's blocks: who holds which, and which still hold what an earlier prompt computed. No torch here.
+
+A block is a fixed run of slots. A full block is known by a key, the SHA-256 of its predecessor's key and its own tokens:
+it stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+
+
+def block_key(parent: bytes, tokens: Sequence[int]) -> bytes:
+    """The key of a full block with these tokens, whose predecessor has the key `parent` (empty for the first)."""
+    return hashlib.sha256(parent + array("q", tokens).tobytes()).digest()
+
+
+class BlockPool:
+    """Gives out blocks, takes them back, and shares full ones between sequences that begin alike.
+
+    A block that no sequence holds is free. Blank ones are given out first, then those whose content was used least
+    recently.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int, *, prefix_cache: bool = True) -> None:
+        """`num_blocks` blocks of `block_size` slots, all of them free."""
+        self.num_blocks, self.block_size = num_blocks, block_size
+        self.prefix_cache = prefix_cache
+        self._references = [0] * num_blocks
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
+        self.num_cached = 0
+        """Free blocks whose content may be given out again."""
+        self._key_of: dict[int, bytes] = {}
+        self._block_of: dict[bytes, int] = {}
+
+    @property
+    def num_free(self) -> int:
+        """Blocks that nobody holds."""
+        return len(self._free)
+
+    @property
+    def num_used(self) -> int:
+        """Blocks that some sequence holds."""
+        return self.num_blocks - len(self._free)
+
+    def blocks_for(self, num_tokens: int) -> int:
+        """How many blocks so many tokens take."""
+        return -(-num_tokens // self.block_size)
+
+    def allocate(self, count: int) -> list[int]:
+        """Take `count` blocks; the caller has seen that so many are free."""
+        return [self._allocate_one() for _ in range(count)]
+
+    def _allocate_one(self) -> int:
+        block, _ = self._free.popitem(last=False)
+        if (key := self._key_of.pop(block, None)) is not None:
+            del self._block_of[key]
+            self.num_cached -= 1
+        self._references[block] = 1
+        return block
+
+    def match(self, keys: Sequence[bytes]) -> list[int]:
+        """The blocks of the longest run of keys, from the first, whose content is there. Nothing is taken."""
+        found = []
+        for key in keys:
+            if (block := self._block_of.get(key)) is None:
+                break
+            found.append(block)
+        return found
+
+    def num_free_without(self, blocks: Sequence[int]) -> int:
+        """How many blocks would be free if `blocks` were taken."""
+        return len(self._free) - sum(block in self._free for block in blocks)
+
+    def share(self, blocks: Sequence[int]) -> None:
+        """Take blocks that `match` found."""
+        for block in blocks:
+            if self._references[block] == 0:
+                del self._free[block]
+                self.num_cached -= 1
+            self._references[block] += 1
+
+    def register(self, block: int, key: bytes) -> None:
+        """Say that a held block is full and what it stands for; a block that already stands for that stays the one."""
+        if self.prefix_cache and key not in self._block_of and block not in self._key_of:
+            self._key_of[block], self._block_of[key] = key, block
+
+    def release(self, blocks: Sequence[int]) -> None:
+        """Give a sequence's blocks back, last first, so that a prefix outlives what was built on it."""
+        for block in reversed(blocks):
+            self._references[block] -= 1
+            if self._references[block] < 0:
+                raise RuntimeError(f"block {block} was given back twice")
+            if self._references[block] == 0:
+                self._free[block] = None
+                self._free.move_to_end(block, last=block in self._key_of)
+                self.num_cached += block in self._key_of
+
+    def check(self) -> None:
+        """Raise RuntimeError if the pool's books contradict each other; for tests and for an idle engine."""
+        for block, references in enumerate(self._references):
+            if (references == 0) != (block in self._free):
+                raise RuntimeError(f"block {block} has {references} references and free is {block in self._free}")
+        if {block: key for key, block in self._block_of.items()} != self._key_of:
+            raise RuntimeError("the prefix cache's two directions differ")
+        if sum(block in self._free for block in self._key_of) != self.num_cached:
+            raise RuntimeError(f"{self.num_cached} blocks are counted as cached")

@@ -1,0 +1,68 @@
+"""Which device and dtype a config means on this machine, found out before anything is loaded."""
+
+from __future__ import annotations
+
+import platform
+
+import psutil
+import torch
+
+from ..config import DType
+from ..errors import DeviceError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a config's `device` means.
+
+    Raises:
+        DeviceError: the device is not there; the message lists those that are.
+    """
+    present = _present()
+    if name == "auto":
+        return torch.device(present[0])
+    device = torch.device(name if name != "cuda" else "cuda:0")
+    if str(device) not in present:
+        raise DeviceError(f"device {name!r} is not there; this machine has {', '.join(present)}", name)
+    return device
+
+
+def _present() -> list[str]:
+    """The devices of this machine, the best first."""
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    metal = ["mps"] if torch.backends.mps.is_available() else []
+    return [*gpus, *metal, "cpu"]
+
+
+def resolve_dtype(name: DType, device: torch.device) -> torch.dtype:
+    """The dtype that a config's `dtype` means on a device."""
+    if name != "auto":
+        return DTYPES[name]
+    match device.type:
+        case "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        case "cpu":
+            return torch.bfloat16 if cpu_has_bf16() else torch.float32
+        case _:
+            return torch.float16
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 itself; where it does not, fp32 is faster."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype's name as configs have it."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)

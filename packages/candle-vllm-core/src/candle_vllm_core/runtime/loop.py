@@ -1,0 +1,160 @@
+"""`EngineLoop`: the one thread that owns the model. Commands go in by its inbox, chunks come out by each request's sink.
+
+The thread sleeps while there is nothing to do and wakes on a command: there is no polling.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from ..config import EngineConfig
+from ..errors import EngineClosedError
+from ..tokenizer import Tokenizer
+from ..types import EngineStats, ModelInfo
+from .blocks import BlockPool
+from .request import Limits, Request
+from .runner import ModelRunner
+from .scheduler import Emission, Scheduler
+from .stepper import Stepper
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class EngineLoop:
+    """Opens a model on a thread of its own and steps it while there is work."""
+
+    model_info: ModelInfo
+    limits: Limits
+    tokenizer: Tokenizer
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start the thread and wait until the model is loaded; what goes wrong there is raised here."""
+        self._config = config
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._by_hand = False
+        self._stepper: Stepper | None = None
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, args=(opened,), name="candle-vllm-engine", daemon=True)
+        self._thread.start()
+        opened.result()
+
+    def submit(self, request: Request, *, by_hand: bool = False) -> None:
+        """Take a request in; its chunks go to its sink. `by_hand`: it advances only when `step` is called."""
+        self._post(lambda: self._add(request, by_hand))
+
+    def cancel(self, request_id: int) -> None:
+        """End a request as cancelled, if it is unfinished."""
+        self._post(lambda: self._deliver(self._required_stepper().cancel(request_id)), even_if_closed=True)
+
+    def step(self) -> None:
+        """Compute one step now and wait for it; the chunks go to the sinks."""
+        self.call(lambda: self._deliver(self._required_stepper().step()))
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Do something on the engine's thread and wait for its result."""
+        done: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except Exception as error:
+                done.set_exception(error)
+
+        self._post(run)
+        return done.result()
+
+    def stats(self) -> EngineStats:
+        """A snapshot, without waiting for the step that is running."""
+        return self._required_stepper().stats()
+
+    def close(self) -> None:
+        """End pending requests as cancelled, give all memory back and end the thread. May be called more than once."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+            if first:
+                self._inbox.put(lambda: None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _post(self, command: Callable[[], None], *, even_if_closed: bool = False) -> None:
+        with self._lock:
+            if not self._closed:
+                self._inbox.put(command)
+            elif not even_if_closed:
+                raise EngineClosedError("the engine was closed; make a new one")
+
+    def _required_stepper(self) -> Stepper:
+        if self._stepper is None:
+            raise EngineClosedError("the engine was closed; make a new one")
+        return self._stepper
+
+    def _main(self, opened: Future[None]) -> None:
+        try:
+            self._open()
+        except BaseException as error:
+            self._closed = True
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        del opened
+        try:
+            while not self._closed:
+                self._turn()
+        except Exception:
+            logger.critical("the engine's thread failed and the engine is closed; this is a defect", exc_info=True)
+        finally:
+            self._shut()
+
+    def _open(self) -> None:
+        config = self._config
+        runner = ModelRunner(config)
+        pool = BlockPool(runner.num_blocks, runner.block_size, prefix_cache=config.enable_prefix_cache)
+        chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
+        scheduler = Scheduler(pool, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
+        self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
+        self._stepper = Stepper(scheduler, runner)
+
+    def _turn(self) -> None:
+        """Do what is in the inbox, waiting for it if there is nothing else to do, then step once."""
+        stepper = self._required_stepper()
+        idle = self._by_hand or not stepper.has_work
+        try:
+            while True:
+                command = self._inbox.get(block=idle)
+                command()
+                idle = False
+        except queue.Empty:
+            pass
+        if stepper.has_work and not self._by_hand and not self._closed:
+            self._deliver(stepper.step())
+
+    def _add(self, request: Request, by_hand: bool) -> None:
+        self._by_hand = by_hand
+        self._required_stepper().add(request)
+
+    def _deliver(self, emissions: list[Emission]) -> None:
+        for request, chunk in emissions:
+            try:
+                request.sink(chunk)
+            except Exception:
+                logger.exception("whoever waited for request %d is gone; it is cancelled", request.id)
+                self._required_stepper().cancel(request.id)
+
+    def _shut(self) -> None:
+        with self._lock:
+            self._closed = True
+        while not self._inbox.empty():
+            self._inbox.get()()
+        self._deliver(self._required_stepper().cancel_all())
+        self._stepper = None
+        gc.collect()

@@ -1,0 +1,164 @@
+"""One request on its way through the engine: its tokens, its text, and when it ends. No torch here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..detokenizer import TextStream
+from ..errors import ContextLengthError, ParameterError, TokenizationError
+from ..types import (
+    FinishReason,
+    GenerationChunk,
+    GenerationOutput,
+    GenerationParams,
+    GenerationStats,
+    TokenLogprob,
+)
+
+Sink = Callable[[GenerationChunk], None]
+"""Takes each chunk of a request as it is made, on the engine's thread; must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the loaded model takes."""
+
+    vocab_size: int
+    max_sequence_length: int
+    eos_token_ids: frozenset[int] = frozenset()
+
+
+def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limits) -> list[int]:
+    """The prompt as a list, after everything that can be known before a request runs was checked.
+
+    Raises:
+        TokenizationError: the prompt is empty, or has ids that are none or are not in the vocabulary.
+        ContextLengthError: the prompt leaves no room for an answer.
+        ParameterError: a parameter names a token that is not in the vocabulary.
+    """
+    tokens = list(prompt)
+    if not tokens:
+        raise TokenizationError("the prompt is empty; give at least one token")
+    for token in tokens:
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < limits.vocab_size:
+            raise TokenizationError(
+                f"the prompt has token id {token!r}; the model's ids are the integers from 0 to {limits.vocab_size - 1}"
+            )
+    if len(tokens) >= limits.max_sequence_length:
+        raise ContextLengthError(len(tokens), limits.max_sequence_length)
+    for name, ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias or ())):
+        for token in ids:
+            if token >= limits.vocab_size:
+                raise ParameterError(name, token, f"token ids from 0 to {limits.vocab_size - 1}")
+    return tokens
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """A request's whole state; only the engine's thread touches it once it was submitted."""
+
+    id: int
+    prompt: list[int]
+    params: GenerationParams
+    seed: int
+    limits: Limits
+    stream: TextStream
+    sink: Sink
+    arrived: float = field(default_factory=time.monotonic)
+    generated: list[int] = field(default_factory=list)
+    block_table: list[int] = field(default_factory=list)
+    num_computed: int = 0
+    """Tokens whose keys and values are in the cache."""
+    num_cached: int | None = None
+    """Prompt tokens that were found in the prefix cache when the request first ran; None before that."""
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+    _texts: list[str] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
+    _first_token: float | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of prompt and answer so far."""
+        return len(self.prompt) + len(self.generated)
+
+    @property
+    def num_uncomputed(self) -> int:
+        """Tokens that must still be computed before the next one can be drawn."""
+        return self.num_tokens - self.num_computed
+
+    def token_slice(self, start: int, stop: int) -> list[int]:
+        """Tokens `start` to `stop` of prompt and answer taken as one sequence."""
+        boundary = len(self.prompt)
+        return self.prompt[start:stop] + self.generated[max(start - boundary, 0) : max(stop - boundary, 0)]
+
+    def accept(self, token: int, logprob: TokenLogprob | None) -> GenerationChunk:
+        """Take a sampled token: its text, and whether the answer ends with it."""
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self.generated.append(token)
+        if logprob is not None:
+            self._logprobs.append(logprob)
+        text = self._take_token(token)
+        return self._chunk((token,), text, (logprob,) if logprob is not None else None)
+
+    def fail(self, error: str) -> GenerationChunk:
+        """End the request with an error."""
+        return self.end(FinishReason.ERROR, error)
+
+    def end(self, reason: FinishReason, error: str | None = None) -> GenerationChunk:
+        """End the request from outside: cancelled, failed, or out of room."""
+        self.finish_reason, self.error = reason, error
+        return self._chunk((), self.stream.finish(), () if self.params.logprobs else None)
+
+    def _take_token(self, token: int) -> str:
+        allowed = len(self.generated) > self.params.min_tokens
+        if allowed and self._ends_with(token):
+            self.finish_reason = FinishReason.STOP
+            return self.stream.finish()
+        text = self.stream.feed(token, stops=len(self.generated) >= self.params.min_tokens)
+        if self.stream.stop_sequence is not None:
+            self.finish_reason = FinishReason.STOP_SEQUENCE
+        elif len(self.generated) >= self.params.max_tokens or self.num_tokens >= self.limits.max_sequence_length:
+            self.finish_reason = FinishReason.LENGTH
+            text += self.stream.finish()
+        return text
+
+    def _ends_with(self, token: int) -> bool:
+        is_eos = token in self.limits.eos_token_ids and not self.params.ignore_eos
+        return is_eos or token in self.params.stop_token_ids
+
+    def _chunk(self, tokens: tuple[int, ...], text: str, logprobs: tuple[TokenLogprob, ...] | None) -> GenerationChunk:
+        self._texts.append(text)
+        output = self.output() if self.finish_reason is not None else None
+        return GenerationChunk(
+            tokens=tokens, text=text, logprobs=logprobs, finish_reason=self.finish_reason, output=output
+        )
+
+    def output(self) -> GenerationOutput:
+        """The answer as it stands; whole once `finish_reason` is set."""
+        return GenerationOutput(
+            tokens=tuple(self.generated),
+            text="".join(self._texts),
+            finish_reason=self.finish_reason or FinishReason.CANCELLED,
+            stop_sequence=self.stream.stop_sequence,
+            error=self.error,
+            logprobs=tuple(self._logprobs) if self.params.logprobs else None,
+            stats=self._stats(),
+        )
+
+    def _stats(self) -> GenerationStats:
+        now = time.monotonic()
+        first = self._first_token if self._first_token is not None else now
+        count = len(self.generated)
+        seconds, counted = (now - first, count - 1) if count > 1 else (now - self.arrived, count)
+        return GenerationStats(
+            prompt_tokens=len(self.prompt),
+            cached_tokens=self.num_cached or 0,
+            generated_tokens=count,
+            total_time_ms=(now - self.arrived) * 1000,
+            time_to_first_token_ms=(first - self.arrived) * 1000 if count else 0.0,
+            tokens_per_second=counted / seconds if seconds > 0 else 0.0,
+        )

@@ -1,0 +1,277 @@
+"""What goes into the engine and what comes out of it, as frozen data. No torch here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from .errors import ParameterError
+
+MAX_TOKEN_ID = 2**31 - 1
+MAX_SEED = 2**64 - 1
+MAX_STOPS = 64
+MAX_STOP_CHARS = 1000
+MAX_TOP_LOGPROBS = 100
+
+RequestHandle = NewType("RequestHandle", int)
+"""Names a request added by `add_request`, to know its updates by and to cancel it."""
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    """The model ended its answer, or wrote one of `stop_token_ids`."""
+    LENGTH = "length"
+    """`max_tokens` or the longest sequence that the engine takes was reached."""
+    STOP_SEQUENCE = "stop_sequence"
+    """One of `stop_sequences` was completed; the output names it."""
+    CANCELLED = "cancelled"
+    """The request was cancelled, or the engine was closed."""
+    ERROR = "error"
+    """The request failed; the output's `error` says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationParams:
+    """How one answer is drawn; each request in a batch has its own. Checked when made.
+
+    Order of application: logit bias, penalties, temperature, top-k, top-p, min-p, draw.
+
+    Raises:
+        ParameterError: names the field, the value given and its bounds.
+    """
+
+    max_tokens: int = 256
+    """The most tokens to generate, at least 1."""
+    temperature: float = 1.0
+    """Divides the logits; 0 takes the likeliest token always (greedy). 0 to 100."""
+    top_p: float = 1.0
+    """Nucleus sampling (Holtzman et al. 2020): the likeliest tokens that together reach it. Over 0, to 1."""
+    top_k: int | None = None
+    """Only the k likeliest tokens; None, 0 and -1 are off."""
+    min_p: float = 0.0
+    """Only tokens at least this likely relative to the likeliest one. 0 to 1."""
+    repetition_penalty: float = 1.0
+    """For tokens in prompt and answer: logits over 0 are divided by it, others multiplied (Keskar et al. 2019)."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit once for each time it is in the answer. -2 to 2."""
+    presence_penalty: float = 0.0
+    """Subtracted from a token's logit if it is in the answer. -2 to 2."""
+    stop_sequences: Sequence[str] = ()
+    """Texts that end the answer; the answer shows no part of the one that ended it."""
+    stop_token_ids: Sequence[int] = ()
+    """Token ids that end the answer, beside the model's own EOS."""
+    ignore_eos: bool = False
+    """Goes on past EOS, and shows it."""
+    min_tokens: int = 0
+    """Until this many tokens, neither EOS nor stop ids nor stop texts end the answer. At most `max_tokens`."""
+    logprobs: bool = False
+    """Gives the log probability of each token, in the model's raw distribution."""
+    top_logprobs: int = 0
+    """With `logprobs`: how many of the likeliest tokens to give at each position."""
+    logit_bias: Mapping[int, float] | None = None
+    """Token id to a number added to its logit, -100 to 100."""
+    seed: int | None = None
+    """The same seed gives the same answer, whatever else is in the batch."""
+    priority: int = 0
+    """Smaller is served first; requests of one priority are served in order of arrival."""
+
+    def __post_init__(self) -> None:
+        _integer("max_tokens", self.max_tokens, 1, MAX_TOKEN_ID)
+        _number("temperature", self.temperature, 0.0, 100.0)
+        _number("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        if self.top_k is not None:
+            _integer("top_k", self.top_k, -1, MAX_TOKEN_ID)
+        _number("min_p", self.min_p, 0.0, 1.0)
+        _number("repetition_penalty", self.repetition_penalty, 0.0, 100.0, open_low=True)
+        _number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        _number("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _integer("min_tokens", self.min_tokens, 0, self.max_tokens)
+        _integer("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
+        if self.top_logprobs and not self.logprobs:
+            raise ParameterError("top_logprobs", self.top_logprobs, "0 unless `logprobs` is true")
+        if self.seed is not None:
+            _integer("seed", self.seed, -(2**63), MAX_SEED)
+        _integer("priority", self.priority, -(2**31), 2**31 - 1)
+        for name in ("ignore_eos", "logprobs"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(name, getattr(self, name), "true or false")
+        object.__setattr__(self, "stop_sequences", _stop_sequences(self.stop_sequences))
+        object.__setattr__(self, "stop_token_ids", _token_ids("stop_token_ids", self.stop_token_ids))
+        object.__setattr__(self, "logit_bias", _logit_bias(self.logit_bias))
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken always."""
+        return self.temperature == 0.0
+
+    @property
+    def effective_top_k(self) -> int | None:
+        """`top_k`, with every way of saying "off" as None."""
+        return self.top_k if self.top_k is not None and self.top_k > 0 else None
+
+
+def _integer(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ParameterError(name, value, f"an integer from {low} to {high}")
+
+
+def _number(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
+    bounds = f"a number {'over' if open_low else 'from'} {low:g} and at most {high:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ParameterError(name, value, bounds)
+    if not low <= value <= high or (open_low and value == low):
+        raise ParameterError(name, value, bounds)
+
+
+def _stop_sequences(stops: Sequence[str]) -> tuple[str, ...]:
+    bounds = f"at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
+    if isinstance(stops, str) or len(stops) > MAX_STOPS:
+        raise ParameterError("stop_sequences", stops, bounds)
+    for stop in stops:
+        if not isinstance(stop, str) or not 1 <= len(stop) <= MAX_STOP_CHARS:
+            raise ParameterError("stop_sequences", stop, bounds)
+    return tuple(stops)
+
+
+def _token_ids(name: str, ids: Sequence[int]) -> tuple[int, ...]:
+    for token_id in ids:
+        _integer(name, token_id, 0, MAX_TOKEN_ID)
+    return tuple(ids)
+
+
+def _logit_bias(bias: Mapping[int, float] | None) -> Mapping[int, float] | None:
+    for token_id, value in (bias or {}).items():
+        _integer("logit_bias", token_id, 0, MAX_TOKEN_ID)
+        _number("logit_bias", value, -100.0, 100.0)
+    return dict(bias) if bias else None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token's log probability in the model's raw distribution, before any transform."""
+
+    token_id: int
+    token: str
+    """The token's text alone; a token that holds part of a character shows U+FFFD, `token_bytes` has its bytes."""
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at this position, best first; empty unless `top_logprobs` was asked for."""
+    token_bytes: bytes = b""
+    """The bytes of UTF-8 that the token stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStats:
+    """What one answer took."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens that were not computed again: whole blocks found in the prefix cache."""
+    generated_tokens: int = 0
+    total_time_ms: float = 0.0
+    """From the request's arrival to its last token."""
+    time_to_first_token_ms: float = 0.0
+    """From the request's arrival to its first token; 0 if there was none."""
+    tokens_per_second: float = 0.0
+    """Generated tokens over the time after the first token; over the total time if there is only one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOutput:
+    """A whole answer."""
+
+    tokens: tuple[int, ...]
+    """All sampled ids, with the EOS or stop id that ended the answer."""
+    text: str
+    """The answer's text; neither EOS nor any part of a stop text is in it."""
+    finish_reason: FinishReason
+    stop_sequence: str | None = None
+    """The stop text that ended the answer, if one did."""
+    error: str | None = None
+    """What went wrong, if something did."""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """One for each token, if asked for."""
+    stats: GenerationStats = field(default_factory=GenerationStats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationChunk:
+    """A piece of an answer: `tokens`, `text` and `logprobs` of all chunks add up to the output's."""
+
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    finish_reason: FinishReason | None = None
+    """Set on the last chunk."""
+    output: GenerationOutput | None = None
+    """The whole answer, on the last chunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceRequest:
+    """One prompt and how to answer it, for `add_request`."""
+
+    prompt: Sequence[int]
+    params: GenerationParams = field(default_factory=GenerationParams)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestUpdate:
+    """What a `step` did for one request; `output` is set on the request's last update."""
+
+    handle: RequestHandle
+    chunk: GenerationChunk
+    output: GenerationOutput | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What is loaded, and on what."""
+
+    model_id: str
+    architecture: str
+    max_sequence_length: int
+    """The longest sequence in tokens, prompt and answer together."""
+    vocab_size: int
+    num_parameters: int
+    dtype: str
+    device: str
+    quantization: str | None = None
+    kv_bytes_per_token: int = 0
+    """Bytes of KV cache that one token of one sequence takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """What the engine is doing now, and what it has done since it was opened."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_blocks_total: int = 0
+    kv_blocks_used: int = 0
+    """Blocks that running requests hold."""
+    kv_blocks_cached: int = 0
+    """Blocks that no request holds but whose content the prefix cache may give out again."""
+    block_size: int = 0
+    """Tokens in one block."""
+    prefix_hit_tokens: int = 0
+    preemptions: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatTemplate:
+    """A checkpoint's own chat template (Jinja) and the marks it is written with."""
+
+    source: str
+    bos_token: str | None = None
+    eos_token: str | None = None
+    special_tokens: tuple[str, ...] = ()
+    """Texts that the tokenizer reads as control tokens."""

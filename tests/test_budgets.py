@@ -1,0 +1,128 @@
+"""What no file may exceed or contain."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workspace import ROOT, Module, modules
+
+FILE_LINES = 400
+FUNCTION_LINES = 60
+KERNEL_LINES = 120
+FOLDERS = ["src", "packages", "tests", "examples", "bench", "training", "scripts"]
+CORE = "packages/candle-vllm-core/src/candle_vllm_core/planted.py"
+
+
+def python_files() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def long_functions(module: Module) -> Iterator[str]:
+    wall = KERNEL_LINES if module.inner.startswith("kernels.") else FUNCTION_LINES
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > wall:
+                yield f"{module.name}:{node.lineno} {node.name} has {lines} lines; the wall is {wall}"
+
+
+def families() -> set[str]:
+    """The model types that the core knows, as its own table spells them."""
+    from candle_vllm_core.model import families as module
+
+    return set(module.FAMILIES)
+
+
+def names_in_code(module: Module) -> set[str]:
+    """Every identifier and string of a module, docstrings left out."""
+    found: set[str] = set()
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {id(n.body[0].value) for n in ast.walk(module.tree) if isinstance(n, documented) and ast.get_docstring(n)}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Name | ast.Attribute | ast.alias | ast.FunctionDef | ast.ClassDef):
+            found.add(
+                node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else node.name
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            found.add(node.value)
+    return found
+
+
+def lint(source: str, path: str) -> set[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--output-format",
+        "concise",
+        "--no-cache",
+        "--stdin-filename",
+        path,
+        "-",
+    ]
+    run = subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT)
+    return {line.split(" ")[1] for line in run.stdout.splitlines() if line.startswith(path)}
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_longer_than_the_wall(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= FILE_LINES, f"{lines} lines; the wall is {FILE_LINES}: a file is about one noun"
+
+
+def test_no_function_is_longer_than_the_wall() -> None:
+    assert [fault for module in modules() for fault in long_functions(module)] == []
+
+
+def test_a_long_function_is_found() -> None:
+    source = "def f():\n" + "    pass\n" * FUNCTION_LINES
+    assert list(long_functions(Module("candle_vllm_core.engine", source))) == [
+        "candle_vllm_core.engine:1 f has 61 lines; the wall is 60"
+    ]
+    assert list(long_functions(Module("candle_vllm_core.kernels.fused", source))) == []
+
+
+def test_a_family_is_named_in_one_module() -> None:
+    core = [m for m in modules() if m.package == "candle_vllm_core" and m.inner != "model.families"]
+    named = {m.name: words for m in core if (words := {w for w in names_in_code(m) if w.lower() in families()})}
+    assert named == {}
+
+
+def test_a_family_named_elsewhere_is_found() -> None:
+    planted = Module("candle_vllm_core.engine", '"""llama."""\nif config.model_type == "qwen3":\n    llama()')
+    assert names_in_code(planted) & families() == {"llama", "qwen3"}
+
+
+def test_the_settings_are_the_only_reader_of_the_environment() -> None:
+    silenced = {m.name for m in modules() if "noqa: TID251" in m.source}
+    assert silenced == {"candle_vllm_server.settings"}
+    assert [m.name for m in modules() if "noqa: S101" in m.source or "# ruff:" in m.source] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "code"),
+    [
+        ("import os\n\nHOME = os.environ['HOME']\n", CORE, "TID251"),
+        ("from os import getenv\n\nHOME = getenv('HOME')\n", CORE, "TID251"),
+        ("import pickle\n\nload = pickle.load\n", CORE, "TID251"),
+        ("import torch\n\nload = torch.load\n", CORE, "TID251"),
+        ("from jinja2 import Environment\n\nenvironment = Environment()\n", CORE, "TID251"),
+        ("from jinja2.sandbox import SandboxedEnvironment\n\ne = SandboxedEnvironment()\n", CORE, "TID251"),
+        ("size = 1\nassert size\n", CORE, "S101"),
+        ("print(1)\n", CORE, "T201"),
+        ("def f():\n    pass\n", CORE, "D103"),
+        ("class A:\n    pass\n", CORE, "D101"),
+    ],
+)
+def test_what_no_source_may_do_is_found_by_the_linter(source: str, path: str, code: str) -> None:
+    assert code in lint('"""Planted."""\n\n' + source, path)
+
+
+def test_the_sandbox_passes_the_linter() -> None:
+    sandbox = "from jinja2.sandbox import ImmutableSandboxedEnvironment\n\ne = ImmutableSandboxedEnvironment()\n"
+    assert lint('"""Planted."""\n\n' + sandbox, CORE) == set()

@@ -1,0 +1,106 @@
+"""What each distribution declares is what its sources import, pinned where it is ours."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from workspace import PACKAGES, ROOT, SOURCES
+
+PROJECTS = {name: folder.parent / "pyproject.toml" for name, folder in SOURCES.items()}
+
+
+def project(name: str) -> dict[str, Any]:
+    return tomllib.loads(PROJECTS[name].read_text(encoding="utf-8"))["project"]
+
+
+def requirements(lines: Iterable[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(line) for line in lines]
+    return {canonicalize_name(r.name): r for r in parsed}
+
+
+def imported(*folders: Path) -> set[str]:
+    """Distributions that the sources below some folders import, the folders themselves left out."""
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    tops = {top for path in paths for top in imported_names(ast.parse(path.read_text(encoding="utf-8")))}
+    local = {path.stem for path in paths} | {path.parent.name for path in paths}
+    return {distribution(top) for top in tops - local - sys.stdlib_module_names}
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0]
+
+
+@cache
+def owners() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+def distribution(top: str) -> str:
+    return canonicalize_name(owners().get(top, [top])[0])
+
+
+@pytest.mark.parametrize("package", PACKAGES[:-1])
+def test_a_package_declares_what_it_imports_and_no_more(package: str) -> None:
+    assert set(requirements(project(package)["dependencies"])) == imported(SOURCES[package])
+
+
+def test_the_root_offers_every_package_as_an_extra() -> None:
+    root = project("candle_vllm")
+    extras = root["optional-dependencies"]
+    needed = imported(SOURCES["candle_vllm"])
+    offered = requirements(root["dependencies"] + extras["openai"] + extras["responses"] + extras["server"])
+    assert set(offered) == needed
+    assert extras["all"] == ["candle-vllm[openai,mcp,responses,server]"]
+
+
+def test_tools_import_only_what_set_up_installs() -> None:
+    names = [*project("candle_vllm")["optional-dependencies"]["dev"]]
+    for package in PACKAGES:
+        names += project(package)["dependencies"]
+    folders = [ROOT / name for name in ("tests", "examples", "bench", "training", "scripts")]
+    folders += [folder.parent / "tests" for folder in SOURCES.values()]
+    ours = {canonicalize_name(package) for package in PACKAGES}
+    assert imported(*folders) - ours - set(requirements(names)) == set()
+
+
+def test_our_own_packages_pin_each_other_exactly() -> None:
+    versions = {canonicalize_name(name): project(name)["version"] for name in PACKAGES}
+    assert len(set(versions.values())) == 1
+    for package in PACKAGES:
+        about = project(package)
+        lines = [
+            *about["dependencies"],
+            *(x for extra in about.get("optional-dependencies", {}).values() for x in extra),
+        ]
+        for name, requirement in requirements(lines).items():
+            if name in versions and not requirement.extras:
+                assert str(requirement.specifier) == f"=={versions[name]}", f"{package}: {requirement}"
+
+
+def test_the_constraints_pin_all_of_it_once() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", pin) for pin in pins)
+    versions = {canonicalize_name(pin.partition("==")[0]): Version(pin.partition("==")[2]) for pin in pins}
+    assert len(versions) == len(pins)
+    assert str(versions["torch"]) == "2.13.0"
+    wanted = [line for name in PACKAGES for line in project(name)["dependencies"]]
+    wanted += project("candle_vllm")["optional-dependencies"]["dev"]
+    for name, requirement in requirements(wanted).items():
+        if not name.startswith("candle-vllm"):
+            assert versions[name] in requirement.specifier, str(requirement)

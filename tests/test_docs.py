@@ -1,0 +1,142 @@
+"""The documents are true: their Python runs, their links and commands exist, their variables are the settings'."""
+
+import ast
+import asyncio
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from candle_vllm_server import settings
+from servers import running_server
+from workspace import ROOT, modules
+
+ADDRESS = "http://127.0.0.1:2000"
+DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
+CONFIGURATION = ROOT / "docs/configuration.md"
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block and the line of its text where it begins."""
+
+    language: str
+    code: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    return [Block(m[2], inspect.cleandoc(m[3]), text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
+
+
+def run_python(name: str, text: str) -> None:
+    """Run a text's Python blocks one after another in one namespace; `await` may stand at the top of one."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    with asyncio.Runner() as runner:
+        for block in blocks(text):
+            if block.language == "python":
+                source = "\n" * (block.line - 1) + block.code
+                code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                result = types.FunctionType(code, namespace)()
+                if inspect.iscoroutine(result):
+                    runner.run(result)
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Every docstring of the packages that shows Python, and where it stands."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for module in modules():
+        for node in ast.walk(module.tree):
+            text = ast.get_docstring(node) if isinstance(node, documented) else None
+            if text and "```python" in text:
+                yield f"{module.name}.{getattr(node, 'name', '')}".rstrip("."), text
+
+
+EXAMPLES = dict(docstrings())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_server() as address:
+        yield address
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_python_in_a_document_runs(path: Path, request: pytest.FixtureRequest) -> None:
+    text = path.read_text(encoding="utf-8")
+    if any(block.language == "python" and ADDRESS in block.code for block in blocks(text)):
+        text = text.replace(ADDRESS, request.getfixturevalue("server"))
+    run_python(str(path), text)
+
+
+@pytest.mark.parametrize("place", EXAMPLES)
+def test_the_python_in_a_docstring_runs(place: str) -> None:
+    names = "from candle_vllm import *\nfrom candle_vllm.openai import *\n"
+    run_python(place, f"```python\n{names}```\n{EXAMPLES[place]}")
+
+
+PLANTED = """
+```python
+import asyncio
+x = 1
+```
+
+```text
+not Python
+```
+
+1. In a list:
+
+   ```python
+   await asyncio.sleep(0)
+   assert x == 2, "planted"
+   ```
+"""
+
+
+def test_a_false_document_is_found() -> None:
+    with pytest.raises(AssertionError, match="planted"):
+        run_python("planted.md", PLANTED)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_commands_of_a_document_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
+    links += re.findall(r'<img[^>]* src="([^"]+)"', text)
+    assert [link for link in links if not (path.parent / link).exists()] == []
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    commands = [block.code for block in blocks(text) if block.language == "bash"] + re.findall(r"`(make [^`]*)`", text)
+    assert {target for code in commands for target in re.findall(r"\bmake ([a-z]+)", code)} - targets == set()
+
+
+def flag_row(name: str, flag: settings.Flag) -> str:
+    """The row of docs/configuration.md that describes a setting."""
+    field = settings.Settings.model_fields[name]
+    default = "" if field.default is None else f"`{str(field.default).lower()}`"
+    spelled = ", ".join(f"`{spelling}`" for spelling in flag.names)
+    return f"| {spelled} | `{settings.variable(name)}` | {default} | {field.description} |"
+
+
+def test_the_configuration_page_has_a_row_for_every_setting() -> None:
+    rows = [flag_row(name, flag) for name, flag in settings.flags().items()]
+    page = CONFIGURATION.read_text(encoding="utf-8").splitlines()
+    missing = [row for row in rows if row not in page]
+    spare = [line for line in page if line.startswith("| `--") and line not in rows]
+    assert (missing, spare) == ([], [])
+
+
+def test_the_example_environment_names_every_variable_once() -> None:
+    lines = (ROOT / ".example.env").read_text(encoding="utf-8").splitlines()
+    named = [match[1] for line in lines if (match := re.match(r"#?([A-Z][A-Z0-9_]+)=", line))]
+    assert sorted(named) == sorted(settings.variable(name) for name in settings.flags())
+
+
+def test_the_example_environment_asks_for_nothing_unusual() -> None:
+    lines = (ROOT / ".example.env").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []

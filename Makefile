@@ -11,7 +11,7 @@ PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup run chat test check format bench constraints clean
+.PHONY: help setup run chat test check format docs bench constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: $(READY)  ## formatting, lint, strict types
 format: $(READY)  ## format the sources and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## write the tables of the documents anew from the code
+	@$(BIN)/python scripts/tables.py
 
 bench: $(READY)  ## measure speed on this machine and print a table
 	@$(BIN)/python -m bench $(ARGS)

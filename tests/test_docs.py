@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import tables
 from candle_vllm_server import settings
 from servers import running_server
 from workspace import ROOT, modules
 
 ADDRESS = "http://127.0.0.1:2000"
-DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
-CONFIGURATION = ROOT / "docs/configuration.md"
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
@@ -66,7 +65,7 @@ def server() -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", tables.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_python_in_a_document_runs(path: Path, request: pytest.FixtureRequest) -> None:
     text = path.read_text(encoding="utf-8")
     if any(block.language == "python" and ADDRESS in block.code for block in blocks(text)):
@@ -104,7 +103,7 @@ def test_a_false_document_is_found() -> None:
         run_python("planted.md", PLANTED)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", tables.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_and_commands_of_a_document_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
@@ -115,20 +114,16 @@ def test_links_and_commands_of_a_document_exist(path: Path) -> None:
     assert {target for code in commands for target in re.findall(r"\bmake ([a-z]+)", code)} - targets == set()
 
 
-def flag_row(name: str, flag: settings.Flag) -> str:
-    """The row of docs/configuration.md that describes a setting."""
-    field = settings.Settings.model_fields[name]
-    default = "" if field.default is None else f"`{str(field.default).lower()}`"
-    spelled = ", ".join(f"`{spelling}`" for spelling in flag.names)
-    return f"| {spelled} | `{settings.variable(name)}` | {default} | {field.description} |"
+@pytest.mark.parametrize("path", tables.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_tables_of_a_document_are_up_to_date(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert tables.renewed(text) == text, "`make docs` writes the tables anew"
 
 
-def test_the_configuration_page_has_a_row_for_every_setting() -> None:
-    rows = [flag_row(name, flag) for name, flag in settings.flags().items()]
-    page = CONFIGURATION.read_text(encoding="utf-8").splitlines()
-    missing = [row for row in rows if row not in page]
-    spare = [line for line in page if line.startswith("| `--") and line not in rows]
-    assert (missing, spare) == ([], [])
+def test_every_setting_is_in_the_configuration_page() -> None:
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    groups = {flag.group for flag in settings.flags().values()}
+    assert {match[3] for match in tables.TABLE.finditer(text)} == {*groups, "EngineConfig"}
 
 
 def test_the_example_environment_names_every_variable_once() -> None:

@@ -1,1 +1,138 @@
-"""OpenAI's chat types and an adapter over an engine."""
+"""OpenAI's chat completions on top of a candle-vllm engine: types, parsing, prompts, streams.
+
+```python
+from candle_vllm_openai import InferenceEngine, OpenAIAdapter, parse_request
+
+adapter = OpenAIAdapter(InferenceEngine())
+response = await adapter.chat_completion(parse_request(body))
+```
+"""
+
+from candle_vllm_core import (
+    CancelledError,
+    CandleVllmError,
+    CapacityError,
+    ChatTemplate,
+    ConfigError,
+    ContextLengthError,
+    DeviceError,
+    DType,
+    Engine,
+    EngineBuilder,
+    EngineClosedError,
+    EngineConfig,
+    EngineStats,
+    Error,
+    FinishReason,
+    GenerationChunk,
+    GenerationError,
+    GenerationOutput,
+    GenerationParams,
+    GenerationStats,
+    InferenceEngine,
+    ModelInfo,
+    ModelLoadError,
+    ParameterError,
+    ScriptedEngine,
+    TokenizationError,
+    TokenLogprob,
+)
+
+from .adapter import OpenAIAdapter
+from .config import AdapterConfig
+from .errors import ApiError, api_error
+from .fields import FIELDS, Field
+from .params import to_generation_params
+from .parse import parse_request
+from .stream import collect, merge_tool_call_delta, to_chat_response
+from .types.messages import ContentPart, Message, Role
+from .types.requests import ChatCompletionRequest, ResponseFormat, StreamOptions
+from .types.responses import (
+    ChatChoice,
+    ChatCompletionChunk,
+    ChatCompletionResponse,
+    ChatLogprob,
+    ChoiceDelta,
+    ChoiceLogprobs,
+    ChunkChoice,
+    PromptTokensDetails,
+    ResponseMessage,
+    TopLogprob,
+    Usage,
+)
+from .types.tools import (
+    FunctionCall,
+    FunctionCallDelta,
+    FunctionDefinition,
+    NamedToolChoice,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+)
+
+__all__ = [
+    "FIELDS",
+    "AdapterConfig",
+    "ApiError",
+    "CancelledError",
+    "CandleVllmError",
+    "CapacityError",
+    "ChatChoice",
+    "ChatCompletionChunk",
+    "ChatCompletionRequest",
+    "ChatCompletionResponse",
+    "ChatLogprob",
+    "ChatTemplate",
+    "ChoiceDelta",
+    "ChoiceLogprobs",
+    "ChunkChoice",
+    "ConfigError",
+    "ContentPart",
+    "ContextLengthError",
+    "DType",
+    "DeviceError",
+    "Engine",
+    "EngineBuilder",
+    "EngineClosedError",
+    "EngineConfig",
+    "EngineStats",
+    "Error",
+    "Field",
+    "FinishReason",
+    "FunctionCall",
+    "FunctionCallDelta",
+    "FunctionDefinition",
+    "GenerationChunk",
+    "GenerationError",
+    "GenerationOutput",
+    "GenerationParams",
+    "GenerationStats",
+    "InferenceEngine",
+    "Message",
+    "ModelInfo",
+    "ModelLoadError",
+    "NamedToolChoice",
+    "OpenAIAdapter",
+    "ParameterError",
+    "PromptTokensDetails",
+    "ResponseFormat",
+    "ResponseMessage",
+    "Role",
+    "ScriptedEngine",
+    "StreamOptions",
+    "TokenLogprob",
+    "TokenizationError",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolChoice",
+    "TopLogprob",
+    "Usage",
+    "api_error",
+    "collect",
+    "merge_tool_call_delta",
+    "parse_request",
+    "to_chat_response",
+    "to_generation_params",
+]

@@ -1,0 +1,43 @@
+"""`AdapterConfig`: what an adapter adds to a request that leaves it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from candle_vllm_core import ConfigError, GenerationParams, ParameterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """How an adapter names its model, and the sampling parameters of requests that leave them out; checked when made.
+
+    Raises:
+        ConfigError: names the field and its bounds.
+    """
+
+    model_name: str | None = None
+    """The model's name in responses. None: its id."""
+    temperature: float | None = None
+    """None, here and below: OpenAI's default."""
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.model_name == "":
+            raise ConfigError("model_name is empty; give a name, or leave it out", "model_name")
+        try:
+            GenerationParams(
+                temperature=1.0 if self.temperature is None else self.temperature,
+                top_p=1.0 if self.top_p is None else self.top_p,
+                top_k=self.top_k,
+                min_p=0.0 if self.min_p is None else self.min_p,
+                repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+                frequency_penalty=0.0 if self.frequency_penalty is None else self.frequency_penalty,
+                presence_penalty=0.0 if self.presence_penalty is None else self.presence_penalty,
+            )
+        except ParameterError as error:
+            raise ConfigError(str(error), error.field) from error

@@ -1,0 +1,51 @@
+"""A request's sampling parameters, as the engine takes them."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from candle_vllm_core import GenerationParams
+
+from .config import AdapterConfig
+from .types.requests import MAX_INT, ChatCompletionRequest
+
+Number = TypeVar("Number", int, float)
+
+
+def to_generation_params(
+    request: ChatCompletionRequest, *, choice: int = 0, room: int | None = None, defaults: AdapterConfig | None = None
+) -> GenerationParams:
+    """The parameters of one choice of a request.
+
+    `choice` is added to the seed. `room` is how many tokens the context has left, for a request that gives no limit
+    (None: the engine ends the answer where its context ends). `defaults` fill what the request leaves out.
+
+    Raises:
+        ParameterError: names the parameter.
+    """
+    given, fallback = request, defaults or AdapterConfig()
+    return GenerationParams(
+        max_tokens=_first(given.limit, None if room is None else max(room, 1), MAX_INT),
+        temperature=_first(given.temperature, fallback.temperature, 1.0),
+        top_p=_first(given.top_p, fallback.top_p, 1.0),
+        top_k=_first(given.top_k, fallback.top_k, -1),
+        min_p=_first(given.min_p, fallback.min_p, 0.0),
+        repetition_penalty=_first(given.repetition_penalty, fallback.repetition_penalty, 1.0),
+        frequency_penalty=_first(given.frequency_penalty, fallback.frequency_penalty, 0.0),
+        presence_penalty=_first(given.presence_penalty, fallback.presence_penalty, 0.0),
+        stop_sequences=given.stops,
+        stop_token_ids=given.stop_token_ids or (),
+        ignore_eos=given.ignore_eos,
+        min_tokens=given.min_tokens,
+        logprobs=given.logprobs,
+        top_logprobs=given.top_logprobs,
+        logit_bias=None if given.logit_bias is None else {int(key): bias for key, bias in given.logit_bias.items()},
+        seed=None if given.seed is None else given.seed + choice,
+        priority=given.priority,
+    )
+
+
+def _first(given: Number | None, fallback: Number | None, otherwise: Number) -> Number:
+    if given is not None:
+        return given
+    return otherwise if fallback is None else fallback

@@ -1,0 +1,122 @@
+"""The messages of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Discriminator, Tag, model_validator
+from pydantic import Field as Bounds
+
+from .strict import Strict, invalid, unsupported
+from .tools import ToolCall
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+PARTS_SEPARATOR = "\n"
+
+
+class ContentPart(Strict):
+    """A piece of a message's content: text, or the text of a refusal."""
+
+    table_path: ClassVar[str | None] = "messages[].content[]."
+
+    type: Literal["text", "refusal"]
+    text: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _has_its_text(self) -> Self:
+        other = "refusal" if self.type == "text" else "text"
+        if getattr(self, self.type) is None:
+            raise invalid("is missing", self.type)
+        if getattr(self, other) is not None:
+            raise invalid(f"stands in a part of type {self.type}", other)
+        return self
+
+    @property
+    def plain(self) -> str:
+        """The part's text, whatever its type."""
+        return self.text or self.refusal or ""
+
+
+def list_or_text(value: object) -> str:
+    """Which member of a union of text and list a value belongs to."""
+    return "as list" if isinstance(value, list) else "as text"
+
+
+Content = Annotated[
+    Annotated[str, Tag("as text")]
+    | Annotated[list[ContentPart], Bounds(min_length=1, max_length=4096), Tag("as list")],
+    Discriminator(list_or_text),
+]
+
+
+class Message(Strict):
+    """One message of a conversation; `Message.user("Hello")` makes the usual kinds."""
+
+    table_path: ClassVar[str | None] = "messages[]."
+
+    role: Role
+    content: Content | None = None
+    name: Annotated[str, Bounds(max_length=256)] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+
+    @classmethod
+    def system(cls, content: str) -> Self:
+        """What the model is told to be."""
+        return cls(role="system", content=content)
+
+    @classmethod
+    def user(cls, content: str) -> Self:
+        """What the user says."""
+        return cls(role="user", content=content)
+
+    @classmethod
+    def assistant(cls, content: str) -> Self:
+        """What the model said."""
+        return cls(role="assistant", content=content)
+
+    @classmethod
+    def assistant_with_tool_calls(cls, tool_calls: Sequence[ToolCall], content: str | None = None) -> Self:
+        """The tool calls that the model made."""
+        return cls(role="assistant", content=content, tool_calls=list(tool_calls))
+
+    @classmethod
+    def tool(cls, tool_call_id: str, content: str) -> Self:
+        """What a tool call gave."""
+        return cls(role="tool", tool_call_id=tool_call_id, content=content)
+
+    @classmethod
+    def tool_with_name(cls, tool_call_id: str, content: str, name: str) -> Self:
+        """What a tool call gave, with the tool's name for templates that show it."""
+        return cls(role="tool", tool_call_id=tool_call_id, content=content, name=name)
+
+    @property
+    def text(self) -> str | None:
+        """The content as one text, its parts joined by line breaks; None for a message of tool calls alone."""
+        if isinstance(self.content, list):
+            return PARTS_SEPARATOR.join(part.plain for part in self.content)
+        return self.refusal if self.content is None else self.content
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        for field in ("tool_calls", "refusal", "annotations"):
+            if self.role != "assistant" and getattr(self, field):
+                raise unsupported(f"has no place in a message of role {self.role}", field)
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise invalid("is missing" if self.role == "tool" else "belongs to messages of role tool", "tool_call_id")
+        if self.refusal is not None and self.content is not None:
+            raise invalid("stands beside content; an assistant message has one of them", "refusal")
+        if self.text is None and not self.tool_calls:
+            raise invalid("is missing", "content")
+        if self.role != "assistant" and any(part.type == "refusal" for part in self._parts):
+            raise invalid(f"holds a refusal, and the message is of role {self.role}", "content")
+        return self
+
+    @property
+    def _parts(self) -> list[ContentPart]:
+        return self.content if isinstance(self.content, list) else []

@@ -1,0 +1,45 @@
+"""`Strict`: what every object of a request is made from. Nothing unknown, nothing converted, nothing infinite."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..fields import refusal
+
+
+class Strict(BaseModel):
+    """A request object: an unknown field is an error, a field that is null counts as left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    table_path: ClassVar[str | None] = None
+    """Where this object stands in the table of fields, with a dot at its end; None if the table does not list it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = {name: value for name, value in data.items() if value is not None}
+        for name in given if cls.table_path is not None else ():
+            reason = refusal(f"{cls.table_path}{name}")
+            if reason is not None:
+                raise unsupported(reason, name)
+        return given
+
+
+def unsupported(reason: str, field: str | None = None) -> PydanticCustomError:
+    """The error for a field that is known and not honoured; `field` names it where the place of the error does not."""
+    return PydanticCustomError("unsupported_field", "{reason}", {"reason": reason} | _named(field))
+
+
+def invalid(reason: str, field: str | None = None) -> PydanticCustomError:
+    """The error for a value that contradicts another field."""
+    return PydanticCustomError("invalid_value", "{reason}", {"reason": reason} | _named(field))
+
+
+def _named(field: str | None) -> dict[str, str]:
+    return {} if field is None else {"field": field}

@@ -1,0 +1,112 @@
+"""Tools as OpenAI writes them, and calls of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, Self, overload
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Bounds
+
+from .strict import Strict
+
+ToolName = Annotated[str, Bounds(min_length=1, max_length=256)]
+
+
+class FunctionDefinition(Strict):
+    """A function that the model may call: its name, what it does, and a JSON schema of its arguments."""
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def __init__(self, name: str | None = None, /, **fields: Any) -> None:
+        BaseModel.__init__(self, **(fields if name is None else fields | {"name": name}))
+
+    def with_description(self, description: str) -> Self:
+        """The same function with a description."""
+        return self.model_copy(update={"description": description})
+
+    def with_parameters(self, parameters: dict[str, Any]) -> Self:
+        """The same function with a JSON schema of its arguments."""
+        return self.model_copy(update={"parameters": parameters})
+
+
+class _FunctionOf:
+    """`Tool.function(definition)` makes a tool; `tool.function` is its definition."""
+
+    @overload
+    def __get__(self, tool: None, owner: type[Tool]) -> Callable[[FunctionDefinition], Tool]: ...
+    @overload
+    def __get__(self, tool: Tool, owner: type[Tool]) -> FunctionDefinition: ...
+    def __get__(
+        self, tool: Tool | None, owner: type[Tool]
+    ) -> Callable[[FunctionDefinition], Tool] | FunctionDefinition:
+        if tool is None:
+            return lambda definition: owner(function=definition)
+        return tool.definition
+
+
+class Tool(Strict):
+    """A tool offered to the model: `Tool.function(FunctionDefinition("get_weather"))`."""
+
+    model_config = ConfigDict(
+        ignored_types=(_FunctionOf,), validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+    type: Literal["function"] = "function"
+    definition: FunctionDefinition = Bounds(alias="function")
+    function: ClassVar[_FunctionOf] = _FunctionOf()
+
+
+class FunctionName(Strict):
+    """The function that a tool choice names."""
+
+    name: ToolName
+
+
+class NamedToolChoice(Strict):
+    """A tool choice that asks for one function."""
+
+    type: Literal["function"] = "function"
+    function: FunctionName
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedToolChoice
+"""Whether, or which, tool is to be called."""
+
+
+class FunctionCall(Strict):
+    """The function that was called, and its arguments as the model wrote them: a JSON text."""
+
+    table_path: ClassVar[str | None] = "messages[].tool_calls[].function."
+
+    name: ToolName
+    arguments: str
+
+
+class ToolCall(Strict):
+    """A call of a tool by the model."""
+
+    table_path: ClassVar[str | None] = "messages[].tool_calls[]."
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class FunctionCallDelta(BaseModel):
+    """A piece of a function call: the name comes first, pieces of the arguments add up to their text."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(BaseModel):
+    """A piece of the tool call at place `index`; the id, the type and the name come with its first piece."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCallDelta | None = None

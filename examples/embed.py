@@ -15,9 +15,7 @@ async def main() -> None:
     """Stream one answer."""
     parser = argparse.ArgumentParser(description="Ask a model inside this program.")
     parser.add_argument("question", nargs="?", default="What is candle-vllm?")
-    parser.add_argument(
-        "--model", help="a directory or a Hugging Face id; without it, the model that ships with the package"
-    )
+    parser.add_argument("--model", help="a directory or a Hugging Face id; without it, the embedded model")
     arguments = parser.parse_args()
 
     async with await InferenceEngine.new(EngineConfig(model_path=arguments.model)) as engine:

@@ -57,8 +57,11 @@ class TokenizationError(CandleVllmError):
 class CapacityError(CandleVllmError):
     """A request can never fit into the KV cache: it needs `tokens_needed`, there are `tokens_available`."""
 
-    def __init__(self, message: str, tokens_needed: int = 0, tokens_available: int = 0) -> None:
-        super().__init__(message)
+    def __init__(self, tokens_needed: int, tokens_available: int) -> None:
+        super().__init__(
+            f"the request needs room for at least {tokens_needed} tokens and the KV cache holds {tokens_available}; "
+            "shorten the prompt, or open the engine with a larger kv_cache_memory or kv_fraction"
+        )
         self.tokens_needed = tokens_needed
         self.tokens_available = tokens_available
 

@@ -1,7 +1,7 @@
 """The KV cache's blocks: who holds which, and which still hold what an earlier prompt computed. No torch here.
 
-A block is a fixed run of slots. A full block is known by a key, the SHA-256 of its predecessor's key and its own tokens:
-it stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys.
+A block is a fixed run of slots. A full block is known by a key, the SHA-256 of its predecessor's key and its tokens: it
+stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys.
 """
 
 from __future__ import annotations

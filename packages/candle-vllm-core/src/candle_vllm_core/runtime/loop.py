@@ -1,4 +1,4 @@
-"""`EngineLoop`: the one thread that owns the model. Commands go in by its inbox, chunks come out by each request's sink.
+"""`EngineLoop`: the one thread that owns the model. Commands go into its inbox, chunks come out of requests' sinks.
 
 The thread sleeps while there is nothing to do and wakes on a command: there is no polling.
 """

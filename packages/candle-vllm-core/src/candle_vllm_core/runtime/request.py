@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..detokenizer import TextStream
-from ..errors import ContextLengthError, ParameterError, TokenizationError
+from ..errors import CapacityError, ContextLengthError, ParameterError, TokenizationError
 from ..types import (
     FinishReason,
     GenerationChunk,
@@ -27,7 +27,24 @@ class Limits:
 
     vocab_size: int
     max_sequence_length: int
+    """The longest sequence that the model or its config allows, in tokens."""
+    kv_tokens: int | None = None
+    """How many tokens the whole KV cache holds; None: more than any sequence needs."""
     eos_token_ids: frozenset[int] = frozenset()
+
+    @property
+    def longest(self) -> int:
+        """The longest sequence that can be computed, in tokens."""
+        return min(self.max_sequence_length, self.kv_tokens or self.max_sequence_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a step drew for one request: a token, or why none could be drawn."""
+
+    token: int
+    logprob: TokenLogprob | None = None
+    error: str | None = None
 
 
 def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limits) -> list[int]:
@@ -35,7 +52,8 @@ def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limit
 
     Raises:
         TokenizationError: the prompt is empty, or has ids that are none or are not in the vocabulary.
-        ContextLengthError: the prompt leaves no room for an answer.
+        ContextLengthError: the prompt leaves no room for an answer in the longest sequence that the model takes.
+        CapacityError: it leaves none in the KV cache.
         ParameterError: a parameter names a token that is not in the vocabulary.
     """
     tokens = list(prompt)
@@ -48,6 +66,8 @@ def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limit
             )
     if len(tokens) >= limits.max_sequence_length:
         raise ContextLengthError(len(tokens), limits.max_sequence_length)
+    if len(tokens) >= limits.longest:
+        raise CapacityError(len(tokens) + 1, limits.longest)
     for name, ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias or ())):
         for token in ids:
             if token >= limits.vocab_size:
@@ -121,7 +141,7 @@ class Request:
         text = self.stream.feed(token, stops=len(self.generated) >= self.params.min_tokens)
         if self.stream.stop_sequence is not None:
             self.finish_reason = FinishReason.STOP_SEQUENCE
-        elif len(self.generated) >= self.params.max_tokens or self.num_tokens >= self.limits.max_sequence_length:
+        elif len(self.generated) >= self.params.max_tokens or self.num_tokens >= self.limits.longest:
             self.finish_reason = FinishReason.LENGTH
             text += self.stream.finish()
         return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import torch
 
@@ -18,22 +17,13 @@ from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
 from .device import dtype_name, free_memory, resolve_device, resolve_dtype
-from .request import Limits
+from .request import Drawn, Limits
 from .sampling import RowLogprobs, Sampler
 from .scheduler import Step
 
 logger = logging.getLogger(__name__)
 
 GPU_BLOCK_SIZE, CPU_BLOCK_SIZE = 64, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a step drew for one request: a token, or why none could be drawn."""
-
-    token: int
-    logprob: TokenLogprob | None = None
-    error: str | None = None
 
 
 class ModelRunner:
@@ -104,7 +94,8 @@ class ModelRunner:
         )
         self.limits = Limits(
             vocab_size=spec.vocab,
-            max_sequence_length=self.info.max_sequence_length,
+            max_sequence_length=max_length,
+            kv_tokens=slots,
             eos_token_ids=self.tokenizer.eos_token_ids,
         )
 

@@ -1,6 +1,6 @@
 """Who runs in the next step, and what becomes of what it computed. No torch here.
 
-One step mixes sequences that decode (one token each) with chunks of prompts, under one token budget. Decodes go first, so
+One step mixes sequences that decode (one token each) with chunks of prompts, under one token budget. Decodes go first:
 a long prompt delays a running answer by no more than one chunk. Smaller `priority` goes first, then earlier arrival.
 
 When a running sequence needs a block and none is free, the least urgent running one is preempted: its blocks are given

@@ -1,22 +1,34 @@
-"""`Stepper`: one step after the other, on one thread; what fails, fails alone."""
+"""`Stepper`: one step after the other, on one thread; what fails, fails alone. No torch here."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Protocol
 
 from ..types import EngineStats, FinishReason
-from .request import Request
-from .runner import Drawn, ModelRunner
+from .request import Drawn, Request
 from .scheduler import Emission, Scheduler, Step
 
 logger = logging.getLogger(__name__)
 
 
+class Runner(Protocol):
+    """What computes steps."""
+
+    def run(self, step: Step) -> list[Drawn]:
+        """Compute a step and draw a token for each of its slices that `samples`, in their order."""
+        ...
+
+    def forget(self, request_id: int) -> None:
+        """Drop what is kept for a request that ended."""
+        ...
+
+
 class Stepper:
     """Scheduler and runner together: requests go in, `step` gives the chunks it made. Only one thread may use it."""
 
-    def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
+    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
         """Both are this stepper's alone from now on."""
         self._scheduler, self._runner = scheduler, runner
         self._num_steps = self._prompt_tokens = self._generated_tokens = 0

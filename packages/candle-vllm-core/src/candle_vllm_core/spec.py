@@ -27,7 +27,6 @@ class Rope:
     dim: int
     scaling: tuple[tuple[str, float | str], ...] = ()
     """The checkpoint's own scaling table as sorted pairs; its `rope_type` says which formula. Empty: no scaling."""
-    max_position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

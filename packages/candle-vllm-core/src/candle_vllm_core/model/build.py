@@ -1,0 +1,71 @@
+"""From a spec and a source to a decoder with its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from tqdm import tqdm
+
+from .. import spec as s
+from ..errors import ModelLoadError
+from ..weights.source import Source
+from .decoder import Decoder
+from .loader import Blueprint, Checkpoint
+
+MOST_NAMES = 8
+HEAD = "lm_head.weight"
+WITHOUT_EFFECT = ("rotary_emb.inv_freq",)
+
+
+def build_decoder(
+    spec: s.Decoder, source: Source, *, device: torch.device, dtype: torch.dtype, progress: bool = False
+) -> Decoder:
+    """The model of a spec with the weights of a source, on a device, in one type, ready to run.
+
+    A tied head that the checkpoint stores all the same is used as it is stored.
+
+    Raises:
+        ModelLoadError: tensors are missing, left over or of other shapes than the spec says; it lists them.
+    """
+    shapes = expected_shapes(spec)
+    num_parameters = sum(math.prod(shape) for shape in shapes.values())
+    if spec.tied and HEAD in source.names():
+        spec = replace(spec, tied=False)
+        shapes = expected_shapes(spec)
+    _check_names(shapes, source)
+    total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
+    with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
+        load = Checkpoint(source, device, dtype, bar.update)
+        return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
+
+
+def expected_shapes(spec: s.Decoder) -> Mapping[str, tuple[int, ...]]:
+    """The names and shapes of the tensors that a model is made of, as its modules ask for them."""
+    blueprint = Blueprint()
+    Decoder(spec, blueprint, device=torch.device("meta"))
+    return blueprint.shapes
+
+
+def _check_names(expected: Mapping[str, tuple[int, ...]], source: Source) -> None:
+    found = source.names()
+    missing = [name for name in expected if name not in found]
+    extra = sorted(name for name in found if name not in expected and not name.endswith(WITHOUT_EFFECT))
+    other = [
+        f"{name} (is {list(source.shape(name))}, should be {list(shape)})"
+        for name, shape in expected.items()
+        if name in found and source.shape(name) != shape
+    ]
+    problems = (("missing", missing), ("not part of this architecture", extra), ("of another shape", other))
+    said = [f"{len(names)} {problem}: {_listed(names)}" for problem, names in problems if names]
+    if said:
+        raise ModelLoadError(
+            f"the weights in {source.path} do not fit its config.json; {'; '.join(said)}", [*missing, *extra, *other]
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

@@ -1,0 +1,102 @@
+"""The entries of a checkpoint's config.json, read with defaults and bounds. No torch here."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..errors import ModelLoadError
+
+Value = TypeVar("Value")
+
+
+class Fields:
+    """One table of config.json; every reader checks what it reads and names the field that is wrong.
+
+    Raises:
+        ModelLoadError: from every reader, with what was found and what is allowed.
+    """
+
+    def __init__(self, table: Mapping[str, Any], where: str = "config.json") -> None:
+        self._table = table
+        self._where = where
+
+    def __contains__(self, name: str) -> bool:
+        return self._table.get(name) is not None
+
+    def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        """An integer; absent or null it is `default`, or an error if there is none."""
+        value = self._table.get(name)
+        if value is None:
+            return self._default(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.wrong(name, f"an integer from {low} to {high}")
+        return value
+
+    def integer_or_none(self, name: str, low: int, high: int, absent: int | None) -> int | None:
+        """An integer where null has a meaning of its own; a field that is not there is `absent`."""
+        if name in self._table and self._table[name] is None:
+            return None
+        return absent if name not in self._table else self.integer(name, low, high)
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
+        """A finite number; absent or null it is `default`, or an error if there is none."""
+        value = self._table.get(name)
+        if value is None:
+            return self._default(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self.wrong(name, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self._table.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
+    def word(self, name: str, known: Collection[str], default: str | None = None) -> str:
+        """One of the words that this version knows."""
+        value = self._table.get(name)
+        if value is None:
+            return self._default(name, default)
+        if not isinstance(value, str) or value not in known:
+            raise self.wrong(name, f"one of {', '.join(sorted(known))}, which are what this version knows")
+        return value
+
+    def words(self, name: str, known: Collection[str], length: int) -> Sequence[str] | None:
+        """A list of `length` known words, or None where there is none."""
+        value = self._table.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != length or any(word not in known for word in value):
+            raise self.wrong(name, f"a list of {length} words out of {', '.join(sorted(known))}")
+        return value
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """A table inside this one; empty where there is none."""
+        value = self._table.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, "a table")
+        return value
+
+    def refuse(self, name: str, harmless: Collection[object], reason: str) -> None:
+        """Refuse a field that this version would have to ignore, unless its value changes nothing."""
+        value = self._table.get(name)
+        if value is not None and value not in harmless:
+            raise ModelLoadError(f"{self._where}: `{name}` is {reprlib.repr(value)}; {reason}", [name])
+
+    def wrong(self, name: str, allowed: str) -> ModelLoadError:
+        """The error for a field with an impossible value."""
+        found = reprlib.repr(self._table.get(name))
+        return ModelLoadError(f"{self._where}: `{name}` is {found}; it must be {allowed}", [name])
+
+    def _default(self, name: str, default: Value | None) -> Value:
+        if default is None:
+            raise ModelLoadError(f"{self._where} has no `{name}`, which every checkpoint of this kind has", [name])
+        return default

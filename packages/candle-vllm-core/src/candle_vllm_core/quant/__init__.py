@@ -1,0 +1,1 @@
+"""How a matrix may be stored; it imports nothing of the package."""

@@ -1,0 +1,69 @@
+"""Matrices packed once for the matrix multiplication of oneDNN, which is what makes a CPU reach its memory's speed.
+
+The operations are private to torch, so they are tried when the first matrix of a type is packed; where they are missing
+or wrong, matrices stay plain.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .weight import DenseWeight, Weight
+
+
+class PackedWeight(Weight):
+    """A matrix on a CPU in oneDNN's own layout; the plain copy is not kept."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape = (tensor.shape[0], tensor.shape[1])
+        self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
+        self._lone_row_differs = not _same_bits_alone(self._packed, self.shape[1])
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
+        if x.shape[0] == 1 and self._lone_row_differs:
+            return _multiply(x.expand(2, -1), self._packed, bias)[:1]
+        return _multiply(x, self._packed, bias) if x.shape[0] else x.new_empty((0, self.shape[0]))
+
+    def dense(self) -> Tensor:
+        """See `Weight.dense`."""
+        return self._packed.to_dense()
+
+    def rows(self, start: int, stop: int) -> PackedWeight:
+        """See `Weight.rows`."""
+        return PackedWeight(self.dense()[start:stop])
+
+
+def pack(weight: DenseWeight) -> Weight:
+    """The same matrix packed, if this device, type and build of torch can; else as it is."""
+    tensor = weight.dense()
+    return PackedWeight(tensor) if tensor.device.type == "cpu" and can_pack(tensor.dtype) else weight
+
+
+@functools.cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether packed matrices of a type multiply right on this machine; tried once, against plain multiplication."""
+    generator = torch.Generator().manual_seed(0)
+    plain, bias, x = (torch.randn(shape, generator=generator).to(dtype) for shape in ((48, 40), (48,), (3, 40)))
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(plain, None)
+        found, unpacked = _multiply(x, packed, bias), packed.to_dense()
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    right = F.linear(x.float(), plain.float(), bias.float())
+    near = torch.allclose(found.float(), right, rtol=0, atol=64 * torch.finfo(dtype).eps)
+    return near and torch.equal(unpacked, plain)
+
+
+def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return result
+
+
+def _same_bits_alone(packed: Tensor, columns: int) -> bool:
+    x = torch.randn((2, columns), generator=torch.Generator().manual_seed(0)).to(packed.dtype)
+    return torch.equal(_multiply(x, packed, None)[:1], _multiply(x[:1].contiguous(), packed, None))

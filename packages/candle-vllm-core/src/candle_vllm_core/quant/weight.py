@@ -1,0 +1,54 @@
+"""A matrix of a checkpoint, stored somehow: `Weight`, and the plain one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Weight(ABC):
+    """A matrix [rows, columns] that activations are multiplied with; how it is stored is its own affair."""
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [tokens, columns] times the transposed matrix, plus bias [rows]: [tokens, rows]."""
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """The matrix itself [rows, columns]."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> Weight:
+        """The matrix of the rows from `start` up to `stop`."""
+
+
+class DenseWeight(Weight):
+    """A matrix as a plain tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape = (tensor.shape[0], tensor.shape[1])
+        self._tensor = tensor
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `Weight.matmul`."""
+        return F.linear(x, self._tensor, bias)
+
+    def dense(self) -> Tensor:
+        """See `Weight.dense`."""
+        return self._tensor
+
+    def rows(self, start: int, stop: int) -> DenseWeight:
+        """See `Weight.rows`."""
+        return DenseWeight(self._tensor[start:stop])
+
+
+def stack(weights: Sequence[Weight], device: torch.device, dtype: torch.dtype) -> DenseWeight:
+    """One matrix whose rows are those of all, one after the other, as a tensor of its own on a device."""
+    parts = [weight.dense().to(device, dtype) for weight in weights]
+    return DenseWeight(torch.cat(parts) if len(parts) > 1 else weights[0].dense().to(device, dtype, copy=True))

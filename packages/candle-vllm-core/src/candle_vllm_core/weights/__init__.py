@@ -1,0 +1,1 @@
+"""Where matrices come from: directories and Hugging Face ids; it imports quant and the errors."""

@@ -1,0 +1,52 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from candle_vllm_responses import ChatCompletionChunk, ChatCompletionRequest, OpenAIAdapter, parse_request
+
+from ..body import read_json
+from ..connection import while_connected
+from ..context import Context
+from ..errors import ServerStopping
+from ..sse import EventStream
+
+
+def router(context: Context) -> APIRouter:
+    """The route for one server."""
+    routes = APIRouter()
+
+    @routes.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        completion = parse_request(await read_json(request))
+        adapter = context.manager.adapter(completion.model)
+        if context.stopping.is_set():
+            raise ServerStopping
+        if completion.stream:
+            keep_alive_s = context.settings.keep_alive_interval / 1000
+            chunks = _chunks(context, adapter, completion)
+            return EventStream(chunks, keep_alive_s=keep_alive_s, stopping=context.stopping)
+        work = _whole(context, adapter, completion)
+        body = await while_connected(work, request.receive, context.stopping)
+        return Response(body, media_type="application/json")
+
+    return routes
+
+
+async def _whole(context: Context, adapter: OpenAIAdapter, completion: ChatCompletionRequest) -> str:
+    with context.manager.seats(completion.n or 1):
+        return (await adapter.chat_completion(completion)).to_json()
+
+
+async def _chunks(
+    context: Context, adapter: OpenAIAdapter, completion: ChatCompletionRequest
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    with context.manager.seats(completion.n or 1):
+        async with aclosing(adapter.chat_completion_stream(completion)) as chunks:
+            async for chunk in chunks:
+                yield chunk

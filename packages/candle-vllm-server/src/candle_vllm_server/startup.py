@@ -1,0 +1,54 @@
+"""What a person sees while the server starts."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from candle_vllm_responses import EngineStats, ModelInfo
+
+from .guards import is_loopback
+from .settings import Settings
+
+UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
+
+
+def announce_load(console: Console, settings: Settings) -> None:
+    """Say what is being loaded."""
+    console.print(f"Loading   {escape(settings.model_path or 'the embedded model')}")
+
+
+def announce_ready(console: Console, settings: Settings, info: ModelInfo, stats: EngineStats, url: str) -> None:
+    """Say what was loaded, how much fits, and how to talk to it."""
+    model = settings.served_name or info.model_id
+    tokens = stats.kv_blocks_total * stats.block_size
+    console.print(
+        f"Model     {escape(model)} ({escape(info.architecture)}, {count(info.num_parameters)} parameters, "
+        f"{info.dtype} on {info.device}, up to {info.max_sequence_length:,} tokens a sequence)"
+    )
+    console.print(f"KV cache  {stats.kv_blocks_total:,} blocks of {stats.block_size}: {tokens:,} tokens")
+    if not is_loopback(settings.host) and settings.api_key is None:
+        console.print("[yellow]Open      anyone who reaches this address may use it; --api-key asks for a key[/yellow]")
+    console.print(f"Ready     {url} (Ctrl-C ends it)\n")
+    console.print(escape(example(url, with_key=settings.api_key is not None)), soft_wrap=True)
+
+
+def example(url: str, *, with_key: bool) -> str:
+    """A first request, to paste into a terminal."""
+    key = " -H 'Authorization: Bearer '$CANDLE_VLLM_API_KEY" if with_key else ""
+    body = '{"stream": true, "messages": [{"role": "user", "content": "What is candle-vllm?"}]}'
+    return f"  curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+
+
+def count(number: int) -> str:
+    """A large number in three digits: 494,032,768 is 494M."""
+    for size, unit in UNITS:
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
+def url_of(host: str, port: int) -> str:
+    """Where the server is reached."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"

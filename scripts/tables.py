@@ -12,23 +12,54 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 
 import candle_vllm_core
 from candle_vllm_server import settings
 
+PACKAGES = ["candle_vllm_core", "candle_vllm_openai", "candle_vllm_responses", "candle_vllm_server"]
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
 TABLE = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def names(package: str) -> Iterator[str]:
-    """The public names of a package, each with the first line of its docstring."""
+    """The public names that a package makes, each with its first line of documentation; then those it hands up."""
     module = importlib.import_module(package)
-    yield from ("| name | what it is |", "| --- | --- |")
-    for name in module.__all__:
-        value = getattr(module, name)
-        documented = inspect.isclass(value) or inspect.isfunction(value)
-        yield f"| `{name}` | {(inspect.getdoc(value) or '').partition(chr(10))[0] if documented else ''} |"
+    handed_up = [name for name in module.__all__ if any(hasattr(lower, name) for lower in beneath(package))]
+    made = [name for name in module.__all__ if name not in handed_up]
+    if made:
+        yield from ("| name | what it is |", "| --- | --- |")
+        yield from (f"| `{name}` | {description(module, name)} |" for name in made)
+    if handed_up:
+        yield f"\nHanded up from below: {', '.join(f'`{name}`' for name in handed_up)}."
+
+
+def beneath(package: str) -> list[ModuleType]:
+    """The packages below one, imported."""
+    return [importlib.import_module(name) for name in PACKAGES[: PACKAGES.index(package)]]
+
+
+def description(module: ModuleType, name: str) -> str:
+    """The first line of a class's or function's docstring, or of the text below an assignment."""
+    value = getattr(module, name)
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        sources = (path.read_text(encoding="utf-8") for path in Path(module.__path__[0]).rglob("*.py"))
+        value_doc = next((said[name] for source in sources if name in (said := said_below(ast.parse(source)))), "")
+        return value_doc.partition("\n")[0]
+    if value.__name__ != name:
+        return f"Another name of `{value.__name__}`."
+    return (inspect.getdoc(value) or "").partition("\n")[0]
+
+
+def said_below(node: ast.Module | ast.ClassDef) -> dict[str, str]:
+    """The texts that stand directly below assignments, by the assigned name."""
+    said = {}
+    for line, below in zip(node.body, node.body[1:], strict=False):
+        target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
+        if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            said[target.id] = inspect.cleandoc(str(below.value.value))
+    return said
 
 
 def flags(group: str) -> Iterator[str]:
@@ -43,16 +74,11 @@ def flags(group: str) -> Iterator[str]:
 
 
 def fields(dataclass: str) -> Iterator[str]:
-    """The fields of one of the core's dataclasses, with the text that stands below each in the source."""
+    """The fields of one of the core's dataclasses."""
     kind = getattr(candle_vllm_core, dataclass)
     [node] = ast.parse(dedent(inspect.getsource(kind))).body
     assert isinstance(node, ast.ClassDef)
-    said = {
-        line.target.id: below.value.value
-        for line, below in zip(node.body, node.body[1:], strict=False)
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-    }
+    said = said_below(node)
     yield from ("| field | default | meaning |", "| --- | --- | --- |")
     for field in dataclasses.fields(kind):
         yield f"| `{field.name}` | `{field.default!r}` | {said.get(field.name, '')} |"

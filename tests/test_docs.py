@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -30,7 +31,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    return [Block(m[2], inspect.cleandoc(m[3]), text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
+    return [Block(m[2], dedent(m[3]), text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
 
 
 def run_python(name: str, text: str) -> None:
@@ -118,6 +119,12 @@ def test_links_and_commands_of_a_document_exist(path: Path) -> None:
 def test_the_tables_of_a_document_are_up_to_date(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert tables.renewed(text) == text, "`make docs` writes the tables anew"
+
+
+@pytest.mark.parametrize("path", tables.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_everything_in_a_table_is_described(path: Path) -> None:
+    written = [match[0] for match in tables.TABLE.finditer(path.read_text(encoding="utf-8"))]
+    assert [row for table in written for row in table.splitlines() if row.endswith("|  |")] == []
 
 
 def test_every_setting_is_in_the_configuration_page() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from candle_vllm_core.model.families import FAMILIES
 from workspace import ROOT, Module, modules
 
 FILE_LINES = 400
@@ -31,10 +32,9 @@ def long_functions(module: Module) -> Iterator[str]:
 
 
 def families() -> set[str]:
-    """The model types that the core knows, as its own table spells them."""
-    from candle_vllm_core.model import families as module
-
-    return set(module.FAMILIES)
+    """The families that the core knows, as a checkpoint's `architectures` and as its `model_type` spell them."""
+    known = {name.lower() for name in FAMILIES}
+    return known | {name.removesuffix("forcausallm") for name in known}
 
 
 def names_in_code(module: Module) -> set[str]:
@@ -85,6 +85,11 @@ def test_a_long_function_is_found() -> None:
         "candle_vllm_core.engine:1 f has 61 lines; the wall is 60"
     ]
     assert list(long_functions(Module("candle_vllm_core.kernels.fused", source))) == []
+
+
+def test_every_folder_of_sources_says_what_it_is_for() -> None:
+    folders = {path.parent for module in modules() if (path := module.path) is not None}
+    assert sorted(str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()) == []
 
 
 def test_a_family_is_named_in_one_module() -> None:

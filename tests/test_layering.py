@@ -2,9 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -13,19 +12,19 @@ from workspace import PACKAGES, Module, modules
 
 # Inside the core a module may import its own folder and what stands before it here.
 CORE = [
-    *("errors", "types", "config", "spec", "hub", "kernels", "quant", "weights", "attention", "model", "tokenizer"),
-    *("detokenizer", "runtime", "engine", "testing"),
+    *("errors", "types", "config", "spec", "kernels", "quant", "weights", "attention", "model", "tokenizer_files"),
+    *("tokenizer", "detokenizer", "runtime", "engine", "testing"),
 ]
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
-    *("", "errors", "types", "config", "spec", "hub", "tokenizer", "detokenizer", "engine", "testing"),
-    *("model.families", "runtime.request", "runtime.blocks", "runtime.scheduler"),
+    *("", "errors", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine", "testing"),
+    *("model.families", "model.fields", "runtime.request", "runtime.blocks", "runtime.scheduler"),
 }
 THIRD_PARTIES = {
     "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},
     "candle_vllm_openai": {"jinja2", "pydantic", "pydantic_core"},
     "candle_vllm_responses": set(),
-    "candle_vllm_server": {"dotenv", "fastapi", "pydantic", "pydantic_settings", "rich", "starlette", "uvicorn"},
+    "candle_vllm_server": {"fastapi", "pydantic", "pydantic_settings", "rich", "starlette", "uvicorn"},
     "candle_vllm": set(),
 }
 # Every import that is not at the top of its file: what it spares the importer is said beside it.
@@ -182,18 +181,23 @@ def cycle(sources: Collection[Module]) -> list[str]:
 
 
 def torch_reached(sources: Collection[Module]) -> list[str]:
-    """Torch-free modules of the core that load torch by way of another module."""
+    """Torch-free modules of the core that load torch, by which road."""
     edges = graph(sources)
     loads = {m.name for m in sources if any(i.top == "torch" and not i.deferred for i in imports(m, edges))}
+    free = [m.name for m in sources if m.package == "candle_vllm_core" and m.inner in TORCH_FREE]
+    return [" imports ".join([*road, "torch"]) for name in free if (road := way(name, loads, edges))]
 
-    @cache
-    def road(name: str) -> str:
-        if name in loads:
-            return f"{name} imports torch"
-        ways = (road(target) for target in sorted(with_parents(edges[name]) & edges.keys() - {name}))
-        return next((f"{name} imports {way}" for way in ways if way), "")
 
-    return [way for m in sources if m.package == "candle_vllm_core" and m.inner in TORCH_FREE if (way := road(m.name))]
+def way(start: str, goals: Collection[str], edges: Mapping[str, set[str]]) -> list[str]:
+    """The shortest way along imports from a module to one of the goals, or nothing."""
+    roads = {start: [start]}
+    for name in (waiting := [start]):
+        if name in goals:
+            return roads[name]
+        for target in sorted(with_parents(edges[name]) & edges.keys() - roads.keys()):
+            roads[target] = [*roads[name], target]
+            waiting.append(target)
+    return []
 
 
 def with_parents(names: Collection[str]) -> set[str]:

@@ -21,7 +21,12 @@ setup: $(READY)  ## make .venv and install everything in it
 
 $(READY): constraints.txt $(PROJECTS) scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup
-	@touch $@
+	@echo "$(CURDIR)" > $@
+
+# The installed packages point to this folder: when it has been moved, they are installed anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
 
 run: $(READY)  ## start the server on http://127.0.0.1:2000
 	@$(BIN)/candle-vllm-server $(ARGS)

@@ -27,6 +27,7 @@ from candle_vllm_core import (
     TokenizationError,
 )
 
+VOCAB = 280
 GREEDY = GenerationParams(temperature=0, max_tokens=20, ignore_eos=True)
 
 
@@ -105,7 +106,7 @@ def test_sixty_four_mixed_requests_at_once_answer_as_each_does_alone(tiny_llama:
 
 
 def test_little_memory_changes_no_answer(tiny_llama: Path) -> None:
-    requests = mixed_requests(24, 300)
+    requests = mixed_requests(24, VOCAB)
     prompts, params = [prompt for prompt, _ in requests], [params for _, params in requests]
     with InferenceEngine(config(tiny_llama)) as engine:
         expected = engine.generate_batch(prompts, params)
@@ -120,7 +121,7 @@ async def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(ti
     draw = random.Random(5)
 
     async def one(engine: InferenceEngine, number: int) -> bool:
-        prompt = [draw.randrange(2, 300) for _ in range(draw.randrange(1, 30))]
+        prompt = [draw.randrange(2, VOCAB) for _ in range(draw.randrange(1, 30))]
         patience = draw.choice([0, 1, 2, 100])
         stream = engine.generate_stream(prompt, GenerationParams(max_tokens=6, seed=number))
         async for chunk in stream:

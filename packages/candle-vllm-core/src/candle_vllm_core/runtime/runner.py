@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import torch
 
@@ -45,7 +46,9 @@ class ModelRunner:
             spec = decoder_spec(source.config)
             max_length = _max_sequence_length(config, spec)
             self.tokenizer = Tokenizer.from_directory(source.path)
-            self._model = build_decoder(spec, source, device=self.device, dtype=self._dtype, progress=True)
+            self._model = build_decoder(
+                spec, source, device=self.device, dtype=self._dtype, progress=sys.stderr.isatty()
+            )
             self.num_blocks = self._num_blocks(config, spec, max_length)
             self._backend = choose_backend(
                 self.device, spec, num_blocks=self.num_blocks, block_size=self.block_size, dtype=self._dtype

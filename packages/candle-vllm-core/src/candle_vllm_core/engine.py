@@ -220,7 +220,7 @@ class InferenceEngine:
         numbers: list[int] = []
         try:
             for index, (prompt, its) in enumerate(zip(prompts, each, strict=True)):
-                numbers += self._submit_or_fail(prompt, its, lambda output, at=index: finished.put((at, output)))
+                numbers += self._submit_or_fail(prompt, its, _placed(index, finished.put))
             with tqdm(total=len(prompts), desc="Generating", unit="prompt", disable=not progress) as bar:
                 while len(outputs) < len(prompts):
                     index, outputs[index] = finished.get()
@@ -380,6 +380,11 @@ def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:
             done(chunk.output)
 
     return sink
+
+
+def _placed(index: int, put: Callable[[tuple[int, GenerationOutput]], None]) -> Callable[[GenerationOutput], None]:
+    """A function that puts an output together with its place."""
+    return lambda output: put((index, output))
 
 
 def _seed_of(params: GenerationParams, engine_seed: int | None, number: int) -> int:

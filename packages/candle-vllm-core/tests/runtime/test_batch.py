@@ -1,7 +1,8 @@
 import torch
+from null_runner import make_request
+
 from candle_vllm_core.runtime.batch import layout_of, sampling_rows
 from candle_vllm_core.runtime.scheduler import Slice
-from null_runner import make_request
 
 CPU = torch.device("cpu")
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from candle_vllm_core import DeviceError
 from candle_vllm_core.runtime import device as devices
 from candle_vllm_core.runtime.device import cpu_has_bf16, dtype_name, free_memory, resolve_device, resolve_dtype

@@ -38,13 +38,13 @@ test: $(READY)  ## run all tests
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)  ## formatting, lint, strict types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 format: $(READY)  ## format the sources and mend what lint can mend
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
 
 docs: $(READY)  ## write the tables of the documents anew from the code
 	@$(BIN)/python scripts/tables.py

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
+from typing import Any
 
 from candle_vllm_core import ModelLoadError, ScriptedEngine
 from candle_vllm_server.__main__ import DESCRIPTION, run
@@ -13,6 +15,17 @@ from candle_vllm_server.flags import parse
 async def stuck() -> None:
     """Lets nothing pass."""
     await asyncio.Event().wait()
+
+
+class Deaf(ScriptedEngine):
+    """Does not end when it is told to."""
+
+    async def generate_stream(self, prompt: Any, params: Any = None) -> Any:
+        async for chunk in super().generate_stream(prompt, params):
+            yield chunk
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
 
 
 class Announced(ScriptedEngine):
@@ -34,6 +47,8 @@ async def open_engine(config: object) -> ScriptedEngine:
             await asyncio.Event().wait()
         case "endless":
             return Announced(lambda prompt, params: "word " * 10_000, pause=lambda: asyncio.sleep(0.001))
+        case "deaf":
+            return Deaf(["never ends"])
         case "stuck":
             return Announced(lambda prompt, params: "never said", pause=stuck)
     return Announced(lambda prompt, params: "Hello there.")

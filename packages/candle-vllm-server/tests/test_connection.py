@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from candle_vllm_server.connection import while_connected
+from candle_vllm_server.connection import while_connected, while_running
 from candle_vllm_server.errors import ClientGone, ServerStopping
 
 
@@ -55,19 +55,33 @@ async def test_a_client_that_goes_ends_the_work() -> None:
     assert work.cancelled
 
 
-async def test_a_server_that_stops_ends_the_work() -> None:
+async def test_a_server_that_stops_ends_work_without_a_client() -> None:
     work, stopping = Work(), asyncio.Event()
+    task = asyncio.create_task(while_running(work(), stopping))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     stopping.set()
     with pytest.raises(ServerStopping):
-        await while_connected(work(), forever, stopping)
+        await task
+    assert work.cancelled
+
+
+async def test_a_server_that_stops_ends_the_work() -> None:
+    work, stopping = Work(), asyncio.Event()
+    task = asyncio.create_task(while_connected(work(), forever, stopping))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stopping.set()
+    with pytest.raises(ServerStopping):
+        await task
     assert work.cancelled
 
 
 async def test_a_caller_that_is_cancelled_ends_the_work() -> None:
     work = Work()
     task = asyncio.create_task(while_connected(work(), forever, asyncio.Event()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

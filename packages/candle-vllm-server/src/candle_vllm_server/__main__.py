@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.traceback import Traceback
 
-from candle_vllm_responses import Engine, EngineConfig, InferenceEngine
+from candle_vllm_responses import Engine, InferenceEngine
 
 from . import logs, startup
 from .app import build
@@ -36,30 +37,23 @@ def run(settings: Settings, open_engine: OpenEngine) -> int:
     except PortError as error:
         return _failed(console, error)
     url = startup.url_of(settings.host, listener.getsockname()[1])
-    failure: list[Exception] = []
 
-    async def open_and_say(config: EngineConfig) -> Engine:
-        startup.announce_load(console, settings)
-        try:
-            engine = await open_engine(config)
-        except Exception as error:
-            failure.append(error)
-            raise
+    def ready(engine: Engine) -> None:
         startup.announce_ready(console, settings, engine.model_info(), engine.stats(), url)
-        return engine
 
-    manager = ModelManager(settings, open_and_say)
+    startup.announce_load(console, settings)
+    manager = ModelManager(settings, open_engine, ready)
     context = Context(settings=settings, manager=manager)
     Serving(build(context), context).run(sockets=[listener])
-    if failure:
-        return _failed(console, failure[0], trace=settings.verbose)
+    if manager.failure is not None:
+        return _failed(console, manager.failure, trace=settings.verbose)
     console.print("Stopped.")
     return 0
 
 
 def _failed(console: Console, error: Exception, *, trace: bool = False) -> int:
     if trace:
-        console.print_exception()
+        console.print(Traceback.from_exception(type(error), error, error.__traceback__))
     console.print(f"[red]candle-vllm-server:[/red] {escape(str(error) or type(error).__name__)}", soft_wrap=True)
     return 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,8 +23,6 @@ from .settings import Settings
 
 HANDLED = (CandleVllmError, HTTPException)
 
-logger = logging.getLogger(__name__)
-
 
 def create_app(settings: Settings | None = None, open_engine: OpenEngine = InferenceEngine.new) -> FastAPI:
     """The server as an ASGI application; it opens its engine when it starts up and closes it when it shuts down."""
@@ -38,7 +35,7 @@ def build(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opening = asyncio.create_task(_open(context.manager))
+        opening = asyncio.create_task(context.manager.open())
         try:
             yield
         finally:
@@ -53,13 +50,6 @@ def build(context: Context) -> FastAPI:
     for module in (chat, models, health):
         app.include_router(module.router(context))
     return app
-
-
-async def _open(manager: ModelManager) -> None:
-    try:
-        await manager.open()
-    except Exception as error:
-        logger.debug("the model was not loaded", exc_info=error)
 
 
 async def _reply(request: Request, error: Exception) -> Response:

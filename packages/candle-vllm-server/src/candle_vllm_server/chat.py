@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from importlib import import_module
 from typing import TextIO
 
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 0
-    with engine:
+    with closing(engine):
         talk(engine, settings, console)
     return 0
 

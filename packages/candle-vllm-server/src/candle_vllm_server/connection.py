@@ -1,4 +1,4 @@
-"""Work that lives as long as its client does."""
+"""Work that lives as long as its client and its server do."""
 
 from __future__ import annotations
 
@@ -16,20 +16,40 @@ T = TypeVar("T")
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive, stopping: asyncio.Event) -> T:
     """What `work` returns; it is cancelled, and has ended, when the client goes or the server stops first.
 
+    Nobody else may read from `receive` meanwhile: the rest of a body would be lost.
+
     Raises:
         ClientGone: the client closed its connection.
         ServerStopping: `stopping` was set.
     """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(receive))
-    stop = asyncio.create_task(stopping.wait())
+
+    async def watched() -> T:
+        task, gone = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ClientGone
+        finally:
+            await end(task, gone)
+
+    return await while_running(watched(), stopping)
+
+
+async def while_running(work: Coroutine[Any, Any, T], stopping: asyncio.Event) -> T:
+    """What `work` returns; it is cancelled, and has ended, when the server stops first.
+
+    Raises:
+        ServerStopping: `stopping` was set.
+    """
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait((task, gone, stop), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientGone if gone.done() else ServerStopping
+        raise ServerStopping
     finally:
-        await end(task, gone, stop)
+        await end(task, stop)
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:

@@ -26,24 +26,29 @@ logger = logging.getLogger(__name__)
 class ModelManager:
     """Opens the model, says who it is and how it is, and bounds how many requests it is given."""
 
-    def __init__(self, settings: Settings, open_engine: OpenEngine) -> None:
-        self._settings, self._open_engine = settings, open_engine
+    def __init__(
+        self, settings: Settings, open_engine: OpenEngine, on_ready: Callable[[Engine], None] = lambda engine: None
+    ) -> None:
+        self._settings, self._open_engine, self._on_ready = settings, open_engine, on_ready
         self._engine: Engine | None = None
         self._adapter: OpenAIAdapter | None = None
         self._seated = 0
         self.status: ModelStatus = "idle"
+        self.failure: Exception | None = None
         self.created = int(time.time())
 
     async def open(self) -> None:
-        """Load the model; what goes wrong is raised, and kept as the status `error`."""
+        """Load the model; if that fails, the status is `error` and `failure` says why."""
         self.status = "loading"
         try:
             self._engine = await self._open_engine(self._settings.engine_config())
             self._adapter = OpenAIAdapter.with_config(self._engine, self._settings.adapter_config())
-        except Exception:
-            self.status = "error"
-            raise
-        self.status = "ready"
+        except Exception as error:
+            logger.info("the model was not loaded", exc_info=error)
+            self.status, self.failure = "error", error
+        else:
+            self.status = "ready"
+            self._on_ready(self._engine)
 
     async def close(self) -> None:
         """Close the engine; pending requests end."""

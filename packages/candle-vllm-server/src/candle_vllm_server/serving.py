@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 from types import FrameType
@@ -80,7 +79,6 @@ class Serving(uvicorn.Server):
         if self._context.manager.status == "loading":
             # Loading runs in a thread that nothing can interrupt, and holds nothing that has to be put away.
             os._exit(0)
-        logger.warning("%s: ending running answers", signal.Signals(sig).name)
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -89,5 +87,6 @@ class Serving(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End running answers, let their last events out, close the engine."""
+        logger.info("ending running answers")
         self._context.stopping.set()
         await super().shutdown(sockets)

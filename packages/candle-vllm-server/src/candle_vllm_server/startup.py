@@ -15,22 +15,26 @@ UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 def announce_load(console: Console, settings: Settings) -> None:
     """Say what is being loaded."""
-    console.print(f"Loading   {escape(settings.model_path or 'the embedded model')}")
+    _line(console, f"Loading   {escape(settings.model_path or 'the embedded model')}")
 
 
 def announce_ready(console: Console, settings: Settings, info: ModelInfo, stats: EngineStats, url: str) -> None:
     """Say what was loaded, how much fits, and how to talk to it."""
     model = settings.served_name or info.model_id
-    tokens = stats.kv_blocks_total * stats.block_size
-    console.print(
+    _line(
+        console,
         f"Model     {escape(model)} ({escape(info.architecture)}, {count(info.num_parameters)} parameters, "
-        f"{info.dtype} on {info.device}, up to {info.max_sequence_length:,} tokens a sequence)"
+        f"{info.dtype} on {info.device}, up to {info.max_sequence_length:,} tokens a sequence)",
     )
-    console.print(f"KV cache  {stats.kv_blocks_total:,} blocks of {stats.block_size}: {tokens:,} tokens")
+    if stats.kv_blocks_total:
+        tokens = stats.kv_blocks_total * stats.block_size
+        _line(console, f"KV cache  {stats.kv_blocks_total:,} blocks of {stats.block_size}: {tokens:,} tokens fit")
     if not is_loopback(settings.host) and settings.api_key is None:
-        console.print("[yellow]Open      anyone who reaches this address may use it; --api-key asks for a key[/yellow]")
-    console.print(f"Ready     {url} (Ctrl-C ends it)\n")
-    console.print(escape(example(url, with_key=settings.api_key is not None)), soft_wrap=True)
+        _line(
+            console, "[yellow]Open      anyone who reaches this address may use it; --api-key asks for a key[/yellow]"
+        )
+    _line(console, f"Ready     {url} (Ctrl-C ends it)\n")
+    _line(console, escape(example(url, with_key=settings.api_key is not None)))
 
 
 def example(url: str, *, with_key: bool) -> str:
@@ -52,3 +56,8 @@ def url_of(host: str, port: int) -> str:
     """Where the server is reached."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
+
+
+def _line(console: Console, text: str) -> None:
+    """Print a line that stays one line, to be copied whole."""
+    console.print(text, soft_wrap=True)

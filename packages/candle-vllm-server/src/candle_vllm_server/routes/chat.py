@@ -11,9 +11,8 @@ from starlette.responses import Response
 from candle_vllm_responses import ChatCompletionChunk, ChatCompletionRequest, OpenAIAdapter, parse_request
 
 from ..body import read_json
-from ..connection import while_connected
+from ..connection import while_connected, while_running
 from ..context import Context
-from ..errors import ServerStopping
 from ..sse import EventStream
 
 
@@ -23,10 +22,8 @@ def router(context: Context) -> APIRouter:
 
     @routes.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        completion = parse_request(await read_json(request))
+        completion = parse_request(await while_running(read_json(request), context.stopping))
         adapter = context.manager.adapter(completion.model)
-        if context.stopping.is_set():
-            raise ServerStopping
         if completion.stream:
             keep_alive_s = context.settings.keep_alive_interval / 1000
             chunks = _chunks(context, adapter, completion)

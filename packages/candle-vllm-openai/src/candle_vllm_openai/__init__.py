@@ -72,7 +72,6 @@ from .types.tools import (
 )
 
 __all__ = [
-    "FIELDS",
     "AdapterConfig",
     "ApiError",
     "CancelledError",
@@ -98,6 +97,7 @@ __all__ = [
     "EngineConfig",
     "EngineStats",
     "Error",
+    "FIELDS",
     "Field",
     "FinishReason",
     "FunctionCall",

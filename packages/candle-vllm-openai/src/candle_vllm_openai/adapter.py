@@ -57,7 +57,7 @@ class OpenAIAdapter:
         async with aclosing(self._stream(request, include_usage=True)) as chunks:
             return await collect(chunks)
 
-    async def chat_completion_stream(self, request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk, None]:
+    def chat_completion_stream(self, request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionChunk, None]:
         """The answer in chunks, those of several choices as they come; closing the generator cancels all of them.
 
         The first chunk comes when the engine has begun, so an error in the request is raised before any chunk.
@@ -65,9 +65,7 @@ class OpenAIAdapter:
         Raises:
             ApiError: the request could not be served, or failed later.
         """
-        async with aclosing(self._stream(request, include_usage=request.include_usage)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._stream(request, include_usage=request.include_usage)
 
     async def _stream(
         self, request: ChatCompletionRequest, *, include_usage: bool
@@ -80,7 +78,8 @@ class OpenAIAdapter:
                 to_generation_params(request, choice=choice, room=room, defaults=self._config)
                 for choice in range(request.n)
             ]
-            writer = ChunkWriter(self._config.model_name or info.model_id, include_usage=include_usage)
+            name = self._config.model_name or info.model_id
+            writer = ChunkWriter(name, num_choices=request.n, include_usage=include_usage)
             answers = [self._engine.generate_stream(prompt, each) for each in params]
             async with aclosing(_merged(answers)) as pieces:
                 async for choice, piece in pieces:
@@ -93,7 +92,7 @@ class OpenAIAdapter:
 
     async def _prompt(self, request: ChatCompletionRequest) -> list[int]:
         template, engine = self._template, self._engine
-        if sum(len(message.text or "") for message in request.messages) <= INLINE_CHARS:
+        if sum(message.num_chars for message in request.messages) <= INLINE_CHARS:
             return encode(engine, template.render(request))
         return await asyncio.to_thread(lambda: encode(engine, template.render(request)))
 

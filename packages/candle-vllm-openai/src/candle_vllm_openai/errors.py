@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -54,6 +56,9 @@ _TABLE: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 _OPENAI_NAMES = {"stop_sequences": "stop"}
+
+_SHORT = Repr()
+_SHORT.maxstring = MAX_SHOWN_CHARS
 
 
 class ApiError(CandleVllmError):
@@ -98,7 +103,7 @@ def api_error(exception: BaseException) -> ApiError:
 def shown(value: object) -> str:
     """A value from outside, short enough for a message."""
     try:
-        text = repr(value)
+        text = _SHORT.repr(value)
     except ValueError:
         return "a number of too many digits"
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

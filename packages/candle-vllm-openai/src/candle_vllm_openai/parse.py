@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -16,9 +16,13 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_NESTING = 64
 MAX_INTEGER = 2**64
 
+_Fault = tuple[str, tuple[str | int, ...]]
+
 
 def parse_request(body: bytes | str | Mapping[str, object]) -> ChatCompletionRequest:
     """The chat completion request in a body: JSON, or what JSON was read into.
+
+    A body of many megabytes takes seconds: read that one off the event loop.
 
     Raises:
         ApiError: the body is too large, is not JSON or no object, or a field of it is wrong; `param` names the field.
@@ -33,43 +37,57 @@ def parse_request(body: bytes | str | Mapping[str, object]) -> ChatCompletionReq
         raise api_error(error) from error
 
 
-def check_json(value: object, path: str = "", depth: int = 1) -> None:
+def check_json(value: object) -> None:
     """Refuse what JSON has no word for, and what nests too deep or counts too high.
 
     Raises:
         ApiError: names the place.
     """
-    if depth > MAX_NESTING + 1:
-        raise ApiError(f"`{path[:80]}…` nests deeper than {MAX_NESTING} levels")
+    found = _fault(value, 1)
+    if found is not None:
+        reason, keys = found
+        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+        raise ApiError(f"`{path[:80] or 'body'}` {reason}", param=path or None)
+
+
+def _fault(value: object, depth: int) -> _Fault | None:
+    """What is wrong in a value, and the keys that lead there."""
     match value:
         case str():
-            _check_text(value, path)
+            reason = None if _is_unicode(value) else "holds half a surrogate pair, which is no character"
         case bool() | None:
-            pass
-        case int() if abs(value) > MAX_INTEGER:
-            raise ApiError(f"`{path}` is an integer beyond 64 bits", param=path)
-        case float() if not math.isfinite(value):
-            raise ApiError(f"`{path}` is {value}; it must be a finite number", param=path)
-        case int() | float():
-            pass
+            reason = None
+        case int():
+            reason = f"is an integer beyond {MAX_INTEGER}" if abs(value) > MAX_INTEGER else None
+        case float():
+            reason = None if math.isfinite(value) else f"is {value}; it must be a finite number"
         case Mapping():
-            for key, item in value.items():
-                _check_text(key, path)
-                check_json(item, f"{path}.{key}" if path else key, depth + 1)
-        case Sequence():
-            for index, item in enumerate(value):
-                check_json(item, f"{path}[{index}]", depth + 1)
+            if not all(isinstance(key, str) and _is_unicode(key) for key in value):
+                return "has a key that is no text", ()
+            return _fault_within(value.items(), depth)
+        case list() | tuple():
+            return _fault_within(enumerate(value), depth)
         case _:
-            raise ApiError(f"`{path}` is of type {type(value).__name__}, which JSON does not have", param=path)
+            reason = f"is of type {type(value).__name__}, which JSON does not have"
+    return None if reason is None else (reason, ())
 
 
-def _check_text(text: object, path: str) -> None:
+def _fault_within(items: Iterable[tuple[str | int, object]], depth: int) -> _Fault | None:
+    if depth > MAX_NESTING:
+        return f"nests deeper than {MAX_NESTING} levels", ()
+    for key, item in items:
+        found = _fault(item, depth + 1)
+        if found is not None:
+            return found[0], (key, *found[1])
+    return None
+
+
+def _is_unicode(text: str) -> bool:
     try:
-        if not isinstance(text, str):
-            raise ApiError(f"`{path}` has a key of type {type(text).__name__}; keys must be strings", param=path)
         text.encode()
-    except UnicodeEncodeError as error:
-        raise ApiError(f"`{path}` holds half a surrogate pair, which is no character", param=path) from error
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(body: bytes | str) -> object:

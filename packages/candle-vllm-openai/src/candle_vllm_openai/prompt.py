@@ -63,7 +63,13 @@ class PromptTemplate:
             return self._render(request.messages, settings, as_objects=True)
         except TypeError:
             # Some templates write arguments as an object, others join them to a text.
-            return self._render(request.messages, settings, as_objects=False)
+            return self._render_again(request.messages, settings)
+
+    def _render_again(self, messages: Sequence[Message], settings: dict[str, Json]) -> list[Piece]:
+        try:
+            return self._render(messages, settings, as_objects=False)
+        except TypeError as error:
+            raise _failed(error) from error
 
     def _render(self, messages: Sequence[Message], settings: dict[str, Json], *, as_objects: bool) -> list[Piece]:
         data: dict[str, Json] = settings | {"messages": [self._message(message, as_objects) for message in messages]}
@@ -147,7 +153,11 @@ def _guarded(rendering: Iterator[str]) -> Iterator[str]:
     except TemplateError as error:
         raise ApiError(f"the model's chat template refuses these messages: {error}", param="messages") from error
     except Exception as error:  # a template is a foreign program: it can fail in any way
-        raise ApiError(f"the model's chat template fails on these messages: {error!r}", param="messages") from error
+        raise _failed(error) from error
+
+
+def _failed(error: Exception) -> ApiError:
+    return ApiError(f"the model's chat template fails on these messages: {error!r}", param="messages")
 
 
 class _Generation(Extension):

@@ -34,14 +34,15 @@ _FINISH_WORDS: dict[FinishReason, FinishWord] = {
 
 
 class ChunkWriter:
-    """Writes the chunks of one completion: for each choice its role, its pieces, its end; then the usage."""
+    """Writes the chunks of one completion: the role of each choice, then pieces and ends as they come, then the usage."""
 
-    def __init__(self, model: str, *, include_usage: bool = False) -> None:
+    def __init__(self, model: str, *, num_choices: int = 1, include_usage: bool = False) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self.include_usage = include_usage
-        self._begun: set[int] = set()
+        self._num_choices = num_choices
+        self._begun = False
         self._stats: list[GenerationStats] = []
 
     def write(self, index: int, piece: GenerationChunk) -> Iterator[ChatCompletionChunk]:
@@ -52,9 +53,11 @@ class ChunkWriter:
         """
         if piece.output is not None:
             _check_ended_well(piece.output)
-        if index not in self._begun:
-            self._begun.add(index)
-            yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
+        if not self._begun:
+            self._begun = True
+            # All roles come first and in order: the official client counts on meeting choice 0 before the others.
+            for place in range(self._num_choices):
+                yield self._chunk(place, ChoiceDelta(role="assistant", content=""))
         logprobs = _logprobs(piece)
         if piece.text or logprobs is not None:
             yield self._chunk(index, ChoiceDelta(content=piece.text), logprobs)

@@ -60,10 +60,10 @@ class Message(Strict):
     role: Role
     content: Content | None = None
     name: Annotated[str, Bounds(max_length=256)] | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Bounds(max_length=128)] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
+    annotations: Annotated[list[Any], Bounds(max_length=1024)] | None = None
 
     @classmethod
     def system(cls, content: str) -> Self:
@@ -101,6 +101,11 @@ class Message(Strict):
         if isinstance(self.content, list):
             return PARTS_SEPARATOR.join(part.plain for part in self.content)
         return self.refusal if self.content is None else self.content
+
+    @property
+    def num_chars(self) -> int:
+        """How long the message is, for deciding where to render it."""
+        return len(self.text or "") + sum(len(call.function.arguments) for call in self.tool_calls or ())
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:

@@ -9,7 +9,7 @@ from pydantic import Field as Bounds
 
 from ..fields import FIELDS
 from .messages import Message, list_or_text
-from .strict import Strict, invalid, unsupported
+from .strict import Strict, at_most, invalid, unsupported
 from .tools import Tool
 
 MAX_INT = 2**31 - 1
@@ -74,15 +74,15 @@ class ChatCompletionRequest(Strict):
     max_completion_tokens: Count | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[TokenKey, Bias], Bounds(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], at_most(1024)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Bounds(ge=0, le=20)] = 0
     seed: Annotated[int, Bounds(ge=-(2**63), lt=2**63)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
-    modalities: list[Literal["text"]] | None = None
-    tools: list[Tool] | None = None
+    modalities: Annotated[list[Literal["text"]], Bounds(max_length=2)] | None = None
+    tools: Annotated[list[Tool], Bounds(max_length=128)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     best_of: int | None = None
 
@@ -93,10 +93,10 @@ class ChatCompletionRequest(Strict):
     ignore_eos: bool = False
     stop_token_ids: Annotated[list[Annotated[int, Bounds(ge=0, le=MAX_INT)]], Bounds(max_length=1024)] | None = None
     priority: Annotated[int, Bounds(ge=-(2**31), le=MAX_INT)] = 0
-    chat_template_kwargs: Annotated[dict[str, Any], Bounds(max_length=64)] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], at_most(64)] | None = None
 
     user: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Annotated[dict[str, str], at_most(16)] | None = None
     store: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

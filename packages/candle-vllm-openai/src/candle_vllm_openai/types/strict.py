@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..fields import refusal
+
+MAX_FIELDS = 256
 
 
 class Strict(BaseModel):
@@ -23,12 +25,25 @@ class Strict(BaseModel):
     def _given(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        if len(data) > MAX_FIELDS:
+            raise invalid(f"has {len(data)} fields; no object has more than {MAX_FIELDS}")
         given = {name: value for name, value in data.items() if value is not None}
         for name in given if cls.table_path is not None else ():
             reason = refusal(f"{cls.table_path}{name}")
             if reason is not None:
                 raise unsupported(reason, name)
         return given
+
+
+def at_most(limit: int) -> BeforeValidator:
+    """Refuses a longer object before any entry of it is looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > limit:
+            raise invalid(f"has {len(value)} entries; at most {limit} are taken")
+        return value
+
+    return BeforeValidator(check)
 
 
 def unsupported(reason: str, field: str | None = None) -> PydanticCustomError:

@@ -8,18 +8,17 @@ import itertools
 import os
 import queue
 import secrets
-import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tqdm import tqdm
 
 from .config import EngineBuilder, EngineConfig
 from .detokenizer import TextStream
 from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
+from .runtime.driver import Driver, How
 from .runtime.request import Request, Sink, check_request
 from .types import (
     ChatTemplate,
@@ -106,7 +105,7 @@ class InferenceEngine:
         if not isinstance(self.config, EngineConfig):
             raise ConfigError(f"InferenceEngine takes an EngineConfig, not {type(config).__name__}")
         self._loop: EngineLoop = EngineLoop(self.config)
-        self._driver = _Driver()
+        self._driver = Driver()
         self._numbers = itertools.count(1)
         self._updates: queue.SimpleQueue[RequestUpdate] = queue.SimpleQueue()
         self._closer = weakref.finalize(self, self._loop.close)
@@ -329,47 +328,6 @@ class InferenceEngine:
             stats = GenerationStats(prompt_tokens=len(prompt))
             done(GenerationOutput(tokens=(), text="", finish_reason=FinishReason.ERROR, error=str(error), stats=stats))
             return []
-
-
-How = Literal["loop", "hand"]
-
-
-class _Driver:
-    """Who steps the engine: its own loop, or the caller by hand. Only one at a time; idle, one may change over."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._how: How = "loop"
-        self._unfinished = 0
-
-    def check(self, how: How) -> None:
-        """Raise unless the engine may be stepped this way now."""
-        if not self._unfinished or how == self._how:
-            return
-        if how == "hand":
-            raise GenerationError(
-                f"generate* is answering {self._unfinished} requests; wait for them before you step by hand"
-            )
-        raise GenerationError(
-            f"{self._unfinished} requests of add_request are unfinished; finish them with step() or cancel them first"
-        )
-
-    @contextmanager
-    def entering(self, how: How) -> Iterator[None]:
-        """Count a request in, unless the engine is stepped the other way; not counted if handing it over fails."""
-        with self._lock:
-            self.check(how)
-            self._how, self._unfinished = how, self._unfinished + 1
-        try:
-            yield
-        except BaseException:
-            self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Count a request out."""
-        with self._lock:
-            self._unfinished -= 1
 
 
 def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:

@@ -35,7 +35,8 @@ def fetch(model_id: str) -> Path:
         raise _failed(model_id, "its owner lets in only those who asked", advice) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         advice = "check the spelling; for a private model set HF_TOKEN"
-        raise _failed(model_id, "Hugging Face has no such model, or hides it", advice) from error
+        found = "Hugging Face has no such model or hides it, and no directory is called so"
+        raise _failed(model_id, found, advice) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         advice = "unset HF_HUB_OFFLINE, check the connection, or give a directory"
         raise _failed(model_id, "it is not whole in the cache, and Hugging Face cannot be reached", advice) from error

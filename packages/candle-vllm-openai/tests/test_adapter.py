@@ -18,6 +18,7 @@ from candle_vllm_openai import (
     ApiError,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    ChatTemplate,
     GenerationChunk,
     GenerationError,
     GenerationParams,
@@ -28,6 +29,7 @@ from candle_vllm_openai import (
     parse_request,
 )
 from candle_vllm_openai import adapter as adapter_module
+from candle_vllm_openai.prompt import PromptTemplate
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -159,10 +161,10 @@ async def test_a_stream_that_was_never_begun_asks_the_engine_for_nothing() -> No
 @pytest.mark.parametrize("n", [1, 3])
 async def test_an_error_in_the_middle_is_raised_and_ends_the_other_choices(n: int) -> None:
     engine = Breaking(["abc", "abc", "abc"], good=2)
-    seen = []
+    seen: list[ChatCompletionChunk] = []
     with pytest.raises(ApiError, match="went away") as caught:
         async for chunk in OpenAIAdapter(engine).chat_completion_stream(ask(n=n, seed=1 if n == 1 else 0)):
-            seen.append(chunk)
+            seen += [chunk]
     assert (caught.value.status, caught.value.code) == (500, "generation_failed")
     assert seen and engine.running == 0
 
@@ -216,13 +218,18 @@ async def test_an_error_leaves_other_requests_alone() -> None:
 
 
 async def test_the_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    original = adapter_module.PromptTemplate
-    monkeypatch.setattr(adapter_module, "PromptTemplate", lambda template: made.append(1) or original(template))
+    made: list[ChatTemplate] = []
+
+    class Counted(PromptTemplate):
+        def __init__(self, template: ChatTemplate) -> None:
+            made.append(template)
+            super().__init__(template)
+
+    monkeypatch.setattr(adapter_module, "PromptTemplate", Counted)
     adapter = OpenAIAdapter(ScriptedEngine(["a", "b"]))
     await adapter.chat_completion(ask())
     await adapter.chat_completion(ask())
-    assert made == [1]
+    assert made == [adapter.engine.chat_template]
 
 
 async def test_long_messages_are_tokenized_off_the_event_loop() -> None:

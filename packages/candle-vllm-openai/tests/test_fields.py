@@ -1,6 +1,6 @@
 """Every parameter of the installed openai package is in the table, and the table tells the truth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -123,7 +123,7 @@ USES: dict[str, dict[str, Any]] = {
 def openai_fields(kind: Any, path: str = "") -> Iterator[str]:
     """The paths of a parameter type of the openai package, down to what the table does not refuse or ignore."""
     if not typing_extensions.is_typeddict(kind):
-        listed = typing_extensions.get_origin(kind) is not None and "[]" if _is_list(kind) else ""
+        listed = "[]" if _is_list(kind) else ""
         for member in typing_extensions.get_args(kind):
             yield from openai_fields(member, path + listed)
         return
@@ -136,7 +136,7 @@ def openai_fields(kind: Any, path: str = "") -> Iterator[str]:
 
 def _is_list(kind: Any) -> bool:
     origin = typing_extensions.get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Iterator.__mro__[1]) and not issubclass(origin, dict)
+    return isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping)
 
 
 PARAMS = [

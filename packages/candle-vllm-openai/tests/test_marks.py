@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candle_vllm_openai import ApiError
-from candle_vllm_openai.marks import SENTINELS, ControlMarks, Piece
+from candle_vllm_openai.marks import SENTINELS, ControlMarks, Json, Piece
 
 MARKS = ["<|a|>", "<|a|>b", "[X]", "</s>", "\n\n"]
 texts = st.lists(st.sampled_from([*MARKS, "<|", "a", "|>", " ", "[", "X", "]", SENTINELS[0], "é"]), max_size=12).map(
@@ -12,7 +12,7 @@ texts = st.lists(st.sampled_from([*MARKS, "<|", "a", "|>", " ", "[", "X", "]", S
 
 
 def test_nothing_is_touched_where_there_is_no_mark() -> None:
-    data = {"messages": [{"content": "x"}]}
+    data: dict[str, Json] = {"messages": [{"content": "x"}]}
     assert ControlMarks(MARKS).hide(data, "") == (data, None)
     assert ControlMarks([]).hide({"a": "<|a|>"}, "") == ({"a": "<|a|>"}, None)
     assert ControlMarks(MARKS).pieces("a<|a|>", None) == [Piece("a<|a|>", True)]

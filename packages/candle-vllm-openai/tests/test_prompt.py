@@ -14,7 +14,11 @@ NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
 MARKS = ("<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<s>", "</s>", "<think>", "</think>", "<tool_response>")
 
 ARGUMENTS = '{"city": "Zürich", "days": [1, 2.5, null], "deep": {"a": "<&>"}}'
-CALL = {"id": "abcdefghi", "type": "function", "function": {"name": "get_weather", "arguments": ARGUMENTS}}
+CALL: dict[str, Any] = {
+    "id": "abcdefghi",
+    "type": "function",
+    "function": {"name": "get_weather", "arguments": ARGUMENTS},
+}
 
 CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
     "one": [{"role": "user", "content": "Hello"}],
@@ -46,7 +50,7 @@ def template(name: str, marks: tuple[str, ...] = MARKS) -> ChatTemplate:
 
 def reference(chat_template: ChatTemplate, messages: list[dict[str, Any]], **kwargs: Any) -> str:
     """The prompt that transformers' `apply_chat_template` gives."""
-    prompts, _ = render_jinja_template(
+    rendered = render_jinja_template(
         conversations=[messages],
         chat_template=chat_template.source,
         add_generation_prompt=True,
@@ -54,7 +58,7 @@ def reference(chat_template: ChatTemplate, messages: list[dict[str, Any]], **kwa
         eos_token=chat_template.eos_token,
         **kwargs,
     )
-    return str(prompts[0])
+    return str(rendered[0][0])
 
 
 def request(messages: list[dict[str, Any]], **fields: Any) -> ChatCompletionRequest:

@@ -3,8 +3,9 @@
 ```python
 from candle_vllm_openai import InferenceEngine, OpenAIAdapter, parse_request
 
-adapter = OpenAIAdapter(InferenceEngine())
-response = await adapter.chat_completion(parse_request(body))
+with InferenceEngine() as engine:
+    request = parse_request(b'{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}')
+    response = await OpenAIAdapter(engine).chat_completion(request)
 ```
 """
 

@@ -34,7 +34,7 @@ _FINISH_WORDS: dict[FinishReason, FinishWord] = {
 
 
 class ChunkWriter:
-    """Writes the chunks of one completion: the role of each choice, then pieces and ends as they come, then the usage."""
+    """Writes the chunks of one completion: each choice's role, then pieces and ends as they come, then the usage."""
 
     def __init__(self, model: str, *, num_choices: int = 1, include_usage: bool = False) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"

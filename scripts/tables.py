@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
+from typing import Literal, get_args, get_origin
 
 import candle_vllm_core
 from candle_vllm_server import settings
@@ -41,8 +42,10 @@ def beneath(package: str) -> list[ModuleType]:
 
 
 def description(module: ModuleType, name: str) -> str:
-    """The first line of a class's or function's docstring, or of the text below an assignment."""
+    """The first line of a class's or function's docstring or the text below an assignment, or a `Literal`'s words."""
     value = getattr(module, name)
+    if get_origin(value) is Literal:
+        return "One of " + ", ".join(f"`{word}`" for word in get_args(value)) + "."
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         sources = (path.read_text(encoding="utf-8") for path in Path(module.__path__[0]).rglob("*.py"))
         value_doc = next((said[name] for source in sources if name in (said := said_below(ast.parse(source)))), "")

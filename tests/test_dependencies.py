@@ -30,11 +30,10 @@ def requirements(lines: Iterable[str]) -> dict[str, Requirement]:
 
 
 def imported(*folders: Path) -> set[str]:
-    """Distributions that the sources below some folders import, the folders themselves left out."""
+    """Distributions that the sources below some folders import."""
     paths = [path for folder in folders for path in folder.rglob("*.py")]
     tops = {top for path in paths for top in imported_names(ast.parse(path.read_text(encoding="utf-8")))}
-    local = {path.stem for path in paths} | {path.parent.name for path in paths}
-    return {distribution(top) for top in tops - local - sys.stdlib_module_names}
+    return {distribution(top) for top in tops - sys.stdlib_module_names}
 
 
 def imported_names(tree: ast.AST) -> Iterator[str]:
@@ -75,7 +74,9 @@ def test_tools_import_only_what_set_up_installs() -> None:
     folders = [ROOT / name for name in ("tests", "examples", "bench", "training", "scripts")]
     folders += [folder.parent / "tests" for folder in SOURCES.values()]
     ours = {canonicalize_name(package) for package in PACKAGES}
-    assert imported(*folders) - ours - set(requirements(names)) == set()
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    helpers = {canonicalize_name(name) for path in paths for name in (path.stem, path.parent.name)}
+    assert imported(*folders) - ours - helpers - set(requirements(names)) == set()
 
 
 def test_our_own_packages_pin_each_other_exactly() -> None:

@@ -2,10 +2,11 @@
 
 import ast
 import asyncio
+import importlib
 import inspect
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -34,9 +35,9 @@ def blocks(text: str) -> list[Block]:
     return [Block(m[2], dedent(m[3]), text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
 
 
-def run_python(name: str, text: str) -> None:
+def run_python(name: str, text: str, given: Mapping[str, object] = {}) -> None:
     """Run a text's Python blocks one after another in one namespace; `await` may stand at the top of one."""
-    namespace: dict[str, object] = {"__name__": "__main__"}
+    namespace = {**given, "__name__": "__main__"}
     with asyncio.Runner() as runner:
         for block in blocks(text):
             if block.language == "python":
@@ -47,14 +48,14 @@ def run_python(name: str, text: str) -> None:
                     runner.run(result)
 
 
-def docstrings() -> Iterator[tuple[str, str]]:
-    """Every docstring of the packages that shows Python, and where it stands."""
+def docstrings() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Every docstring of the packages that shows Python: where it stands, in which module, its text."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for module in modules():
         for node in ast.walk(module.tree):
             text = ast.get_docstring(node) if isinstance(node, documented) else None
             if text and "```python" in text:
-                yield f"{module.name}.{getattr(node, 'name', '')}".rstrip("."), text
+                yield f"{module.name}.{getattr(node, 'name', '')}".rstrip("."), (module.name, text)
 
 
 EXAMPLES = dict(docstrings())
@@ -76,8 +77,8 @@ def test_the_python_in_a_document_runs(path: Path, request: pytest.FixtureReques
 
 @pytest.mark.parametrize("place", EXAMPLES)
 def test_the_python_in_a_docstring_runs(place: str) -> None:
-    names = "from candle_vllm import *\nfrom candle_vllm.openai import *\n"
-    run_python(place, f"```python\n{names}```\n{EXAMPLES[place]}")
+    module, text = EXAMPLES[place]
+    run_python(place, text, vars(importlib.import_module(module)))
 
 
 PLANTED = """

@@ -26,7 +26,7 @@ def running_server(*flags: str) -> Iterator[str]:
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_until_healthy(f"http://127.0.0.1:{port}", process)
+            wait_until_ready(f"http://127.0.0.1:{port}", process)
             yield f"http://127.0.0.1:{port}"
         except Exception as error:
             log.seek(0)
@@ -37,13 +37,13 @@ def running_server(*flags: str) -> Iterator[str]:
             process.wait(30)
 
 
-def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with status {process.returncode}")
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
+            with urllib.request.urlopen(f"{address}/ready", timeout=5):
                 return
         except OSError:
             time.sleep(0.05)

@@ -51,6 +51,11 @@ def test_the_text_around_a_hidden_mark_is_cut_only_at_marks_of_the_template() ->
     ]
 
 
+def test_the_template_keeps_its_longest_mark() -> None:
+    s = SENTINELS[0]
+    assert ControlMarks(MARKS).pieces(f"<|a|>b {s}[X]", s) == [Piece("<|a|>b", True), Piece(" [X]", False)]
+
+
 @given(st.lists(st.tuples(st.sampled_from([*MARKS, "text ", "\n"]), texts), max_size=5))
 def test_pieces_add_up_and_only_the_templates_marks_stay(turns: list[tuple[str, str]]) -> None:
     marks = ControlMarks(MARKS)

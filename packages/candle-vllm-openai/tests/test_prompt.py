@@ -7,6 +7,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from candle_vllm_openai import ApiError, ChatCompletionRequest, ChatTemplate, Message, ScriptedEngine, ToolCall
 from candle_vllm_openai import prompt as prompt_module
+from candle_vllm_openai.marks import Piece
 from candle_vllm_openai.prompt import PromptTemplate, encode
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -99,7 +100,7 @@ def test_gives_arguments_as_text_to_a_template_that_joins_them() -> None:
 
 
 def test_leaves_arguments_that_are_no_object_as_the_model_wrote_them() -> None:
-    for arguments in ("[1]", "{not json", "NaN", "[" * 2000, '{"a": NaN}'):
+    for arguments in ("[1]", "{not json", "NaN", "[" * 2000, '{"a":NaN}', '{"a":' * 99 + "1" + "}" * 99):
         call = {**CALL, "function": {"name": "f", "arguments": arguments}}
         messages = [CALLS[0], {"role": "assistant", "tool_calls": [call]}]
         assert arguments in render(template("qwen3"), messages)
@@ -234,6 +235,17 @@ async def test_a_mark_in_a_content_gives_no_control_token() -> None:
     assert engine.detokenize(tokens) == f"user\n{attack}\nassistant\n"
     start, end = engine.tokenize("<|im_start|><|im_end|>")
     assert [token for token in tokens if token in (start, end)] == [start, end, start]
+
+
+def test_a_rendered_prompt_gets_nothing_around_it() -> None:
+    class Watching(ScriptedEngine):
+        def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
+            asked.append((text, add_special_tokens, control_marks))
+            return []
+
+    asked: list[tuple[str, bool, bool]] = []
+    encode(Watching(), [Piece("a", True), Piece("b", False)])
+    assert asked == [("a", False, True), ("b", False, False)]
 
 
 async def test_a_mark_in_a_setting_a_name_or_a_call_gives_no_control_token() -> None:

@@ -55,7 +55,7 @@ def _fault(value: object, depth: int) -> _Fault | None:
     match value:
         case str():
             reason = None if _is_unicode(value) else "holds half a surrogate pair, which is no character"
-        case bool() | None:
+        case None:
             reason = None
         case int():
             reason = f"is an integer beyond {MAX_INTEGER}" if abs(value) > MAX_INTEGER else None

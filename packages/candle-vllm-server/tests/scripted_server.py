@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -44,7 +45,7 @@ async def open_engine(config: object) -> ScriptedEngine:
         case "broken":
             raise ModelLoadError("there are no weights in /nowhere; give a directory with *.safetensors files")
         case "slow":
-            await asyncio.Event().wait()
+            await asyncio.to_thread(threading.Event().wait)
         case "endless":
             return Announced(lambda prompt, params: "word " * 10_000, pause=lambda: asyncio.sleep(0.001))
         case "deaf":

@@ -49,8 +49,10 @@ def asking(port: int, body: str) -> Iterator[http.client.HTTPConnection]:
 
 
 def ended(server: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = server.communicate(timeout=20)
-    return server.returncode, out, err
+    assert server.stdout is not None and server.stderr is not None
+    # Not `communicate`: it would lose what was read ahead of the lines looked at so far.
+    out, err = server.stdout.read(), server.stderr.read()
+    return server.wait(timeout=20), out, err
 
 
 def test_it_answers_and_says_how_to_ask(process: Start) -> None:

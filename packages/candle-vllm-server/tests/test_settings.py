@@ -90,6 +90,12 @@ def test_secrets_are_not_shown() -> None:
     assert "hf_secret" not in repr(settings) + str(settings.model_dump())
 
 
+def test_a_wrong_secret_is_not_shown() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(api_key="opensesame" * 1000)
+    assert "opensesame" not in str(caught.value)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1

@@ -74,3 +74,10 @@ def test_log_probabilities_are_those_of_certainty() -> None:
     assert output.logprobs is not None
     first = output.logprobs[0]
     assert (first.token, first.logprob, first.token_bytes, first.top[0].token) == ("é", 0.0, "é".encode(), "é")
+
+
+async def test_an_answer_that_eos_does_not_end_loses_nothing() -> None:
+    engine = ScriptedEngine(["Hello"], chunk_size=4)
+    chunks = [chunk async for chunk in engine.generate_stream([1], GenerationParams(ignore_eos=True))]
+    output = chunks[-1].output
+    assert output is not None and output.text == "".join(chunk.text for chunk in chunks) == "Hello<|im_end|>"

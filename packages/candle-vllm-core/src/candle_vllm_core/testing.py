@@ -174,6 +174,8 @@ class ScriptedEngine:
                 gathered = []
             if request.finish_reason is not None:
                 return
+        if gathered:
+            yield _join(gathered)
         yield request.end(FinishReason.STOP)
 
     def _logprob(self, token: int, params: GenerationParams) -> TokenLogprob | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -15,6 +16,9 @@ from ..connection import while_connected, while_running
 from ..context import Context
 from ..sse import EventStream
 
+INLINE_BYTES = 64 * 1024
+"""Bodies longer than this are parsed off the event loop."""
+
 
 def router(context: Context) -> APIRouter:
     """The route for one server."""
@@ -22,7 +26,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        completion = parse_request(await while_running(read_json(request), context.stopping))
+        completion = await _parsed(await while_running(read_json(request), context.stopping))
         adapter = context.manager.adapter(completion.model)
         if completion.stream:
             keep_alive_s = context.settings.keep_alive_interval / 1000
@@ -33,6 +37,12 @@ def router(context: Context) -> APIRouter:
         return Response(body, media_type="application/json")
 
     return routes
+
+
+async def _parsed(body: bytes) -> ChatCompletionRequest:
+    if len(body) <= INLINE_BYTES:
+        return parse_request(body)
+    return await asyncio.to_thread(parse_request, body)
 
 
 async def _whole(context: Context, adapter: OpenAIAdapter, completion: ChatCompletionRequest) -> str:

@@ -9,8 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from candle_vllm import Error, InferenceEngine
-from candle_vllm.openai import ChatCompletionRequest, Message, OpenAIAdapter
+from candle_vllm import InferenceEngine
+from candle_vllm.openai import ApiError, ChatCompletionRequest, Message, OpenAIAdapter
 
 
 class Options(BaseModel):
@@ -49,10 +49,10 @@ def create_app(adapter: OpenAIAdapter) -> FastAPI:
         response = await adapter.chat_completion(request)
         return Answer(text=response.choices[0].message.content or "", tokens_used=response.usage.total_tokens)
 
-    @app.exception_handler(Error)
-    async def refuse(request: Request, error: Error) -> JSONResponse:
-        """Every error of the engine says what was asked, what was found and what to do."""
-        return JSONResponse({"error": str(error)}, status_code=400)
+    @app.exception_handler(ApiError)
+    async def refuse(request: Request, error: ApiError) -> JSONResponse:
+        """The message says what was asked, what was found and what to do."""
+        return JSONResponse({"error": str(error)}, status_code=error.status)
 
     return app
 

@@ -2,8 +2,10 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -105,3 +107,15 @@ def test_the_constraints_pin_all_of_it_once() -> None:
     for name, requirement in requirements(wanted).items():
         if not name.startswith("candle-vllm"):
             assert versions[name] in requirement.specifier, str(requirement)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wheel_holds_every_file_of_its_package(package: str, tmp_path: Path) -> None:
+    folder = PROJECTS[package].parent
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    sources = (path for path in (SOURCES[package] / package).rglob("*") if path.is_file())
+    assert held == {str(path.relative_to(SOURCES[package])) for path in sources if "__pycache__" not in path.parts}
+    assert f"{package}/py.typed" in held

@@ -138,6 +138,22 @@ async def test_a_client_that_goes_closes_the_chunks(before: tuple[str, ...]) -> 
     assert source.closed and not wire.whole
 
 
+async def test_a_client_that_does_not_read_and_goes_closes_the_chunks() -> None:
+    wire, source, sending = Wire(), Source("a", "b"), asyncio.Event()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            sending.set()
+            await asyncio.Event().wait()
+
+    response = EventStream(chunks := source.chunks(), keep_alive_s=NEVER_S, stopping=asyncio.Event())
+    task = asyncio.create_task(response({"type": "http"}, wire.receive, send))
+    await sending.wait()
+    wire.gone.set()
+    await task
+    assert source.closed and chunks.ag_frame is None
+
+
 async def test_a_server_that_stops_ends_the_stream_with_an_error_and_done() -> None:
     wire, stopping, source = Wire(), asyncio.Event(), Source("a", asyncio.Event())
     task = asyncio.create_task(run(source, wire, stopping=stopping))

@@ -161,6 +161,15 @@ def test_a_large_nucleus_cuts_equals_by_id() -> None:
 
 
 @pytest.mark.usefixtures("block_size")
+def test_a_nucleus_ends_where_its_mass_is_reached() -> None:
+    kept = transforms.top_p(Candidates(torch.zeros(8)), 0.5)
+    assert possible(expanded(kept, 8)) == {0, 1, 2, 3}
+    probs = torch.tensor([0.125, 0.25, 0.125, 0.25, 0.125, 0.125])
+    assert transforms._nucleus(probs, 0.5).tolist() == [False, True, False, True, False, False]
+    assert transforms._nucleus(probs, 1.0 + 1e-9).all()
+
+
+@pytest.mark.usefixtures("block_size")
 @pytest.mark.parametrize("p", [math.nextafter(1.0, 0.0), 5e-324])
 def test_extreme_nuclei(p: float) -> None:
     row = random_row(30)
@@ -205,6 +214,7 @@ def test_the_ends_of_the_interval_are_tokens_with_a_chance(size: int) -> None:
     row[size - size // 3 :] = -math.inf
     assert transforms.draw(row, 0.0) == size // 3
     assert transforms.draw(row, math.nextafter(1.0, 0.0)) == size - size // 3 - 1
+    assert transforms.draw(row, 1.0) == size - size // 3 - 1  # what rounding can make of the number before
 
 
 def test_a_rows_bits_do_not_depend_on_where_it_lies() -> None:

@@ -190,8 +190,8 @@ def test_the_same_seed_gives_the_same_tokens_and_another_others() -> None:
 
 
 def test_greedy_takes_the_likeliest_and_of_equals_the_first() -> None:
-    logits = random_logits(9).round()
-    rows = [Row(GREEDY, id=number) for number in range(9)]
+    logits = random_logits(9).clamp(max=1.0)
+    rows = [Row(GREEDY, id=number, seed=number) for number in range(9)]
     expected = [row.index(max(row)) for row in logits.tolist()]
     assert sample(logits, *rows).tokens == expected
     with_drawn = sample(logits, *rows[:-1], Row(GenerationParams(), id=8))
@@ -253,7 +253,8 @@ def test_until_min_tokens_nothing_ends_the_answer() -> None:
     params = GenerationParams(temperature=0.0, min_tokens=2, stop_token_ids=(3,))
     logits = torch.zeros(VOCAB)
     logits[[EOS, 3, 12]] = torch.tensor([9.0, 8.0, 1.0])
-    assert [sample_one(logits, params, generated=[0] * length) for length in range(4)] == [12, 12, EOS, EOS]
+    for each in (params, replace(params, temperature=1.0, top_k=1)):
+        assert [sample_one(logits, each, generated=[0] * length) for length in range(4)] == [12, 12, EOS, EOS]
     assert set(draws(logits, replace(params, temperature=1.0), 100)).isdisjoint({EOS, 3})
     assert sample_one(logits, replace(params, ignore_eos=True)) == EOS
 
@@ -346,6 +347,11 @@ def test_what_is_kept_of_a_request_can_be_forgotten() -> None:
     sampler.forget(0)
     sampler.forget(12345)
     assert not sampler._histories
+
+
+def test_eos_ids_that_the_logits_have_not_are_nothing() -> None:
+    sampled = Sampler(VOCAB, [EOS, VOCAB, -1]).sample(random_logits(), [Row(GenerationParams(min_tokens=1))])
+    assert sampled.errors == [None]
 
 
 def test_logits_of_another_shape_are_refused() -> None:

@@ -127,7 +127,7 @@ def _nucleus(probs: Tensor, mass: float) -> Tensor:
     """Which of the likeliest reach `mass` together. Not all are sorted: leading bits say in which bin that happens."""
     bins = probs.view(torch.int32) >> 16
     reached = torch.bincount(bins, weights=probs.double()).flip(0).cumsum(0)
-    place = min(int((reached < mass).sum()), len(reached) - 1)
+    place = int((reached < mass).sum())
     edge, above = len(reached) - 1 - place, float(reached[place - 1]) if place else 0.0
     inside = (bins == edge).nonzero()[:, 0]
     inside = inside[_ordered(probs[inside])]

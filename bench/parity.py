@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +32,7 @@ class Collector:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and print its tables."""
     argparse.ArgumentParser(prog="bench parity", description=__doc__).parse_args(arguments)
+    torch.set_num_threads(1)  # the models are too small for more
     collector = Collector()
     status = pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", str(TESTS)], plugins=[collector])
     for title, rows in collector.tables.items():

@@ -10,6 +10,7 @@ from torch import Tensor
 from candle_vllm_core import spec as s
 from candle_vllm_core.attention import choose_backend, reading, reference
 from candle_vllm_core.attention.reference import ReferenceBackend
+from candle_vllm_core.errors import DeviceError
 
 
 def model(heads: int, kv_heads: int, head_dim: int, *windows: int | None) -> s.Decoder:
@@ -163,3 +164,9 @@ def test_the_cache_takes_what_the_spec_says() -> None:
     spec = model(4, 2, 16, None, 3)
     backend = choose_backend(CPU, spec, num_blocks=5, block_size=4, dtype=torch.bfloat16)
     assert backend.kv_bytes == 5 * 4 * spec.kv_numbers_per_token() * 2
+
+
+def test_a_cache_that_is_too_large_is_named() -> None:
+    with pytest.raises(DeviceError, match="the KV cache takes .* lower kv_cache_memory") as raised:
+        choose_backend(CPU, model(4, 2, 16, None), num_blocks=2**44, block_size=4, dtype=torch.bfloat16)
+    assert raised.value.device == "cpu"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..spec import Decoder
+from ..errors import DeviceError
+from ..spec import Attention, Decoder
 
 
 class KVCache:
@@ -13,6 +14,9 @@ class KVCache:
 
     A slot is block * block_size + offset, so the tokens of consecutive blocks lie side by side. What was never written
     is not initialised, and is never read.
+
+    Raises:
+        DeviceError: the device has not so much memory.
     """
 
     def __init__(
@@ -20,13 +24,8 @@ class KVCache:
     ) -> None:
         self.block_size = block_size
         self.num_blocks = num_blocks
-        self.layers: list[Tensor] = [
-            torch.empty(
-                (num_blocks * block_size, 2, layer.attention.kv_heads, layer.attention.head_dim),
-                dtype=dtype,
-                device=device,
-            )
-            for layer in spec.layers
+        self.layers = [
+            _slots(num_blocks * block_size, layer.attention, dtype=dtype, device=device) for layer in spec.layers
         ]
         """for each layer [slots, 2, kv_heads, head_dim]"""
 
@@ -48,6 +47,19 @@ class KVCache:
         slots = self.layers[layer]
         found = slots.view(self.num_blocks, -1).index_select(0, blocks)
         return _sides(found.view(-1, *slots.shape[1:]))
+
+
+def _slots(count: int, attention: Attention, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    shape = (count, 2, attention.kv_heads, attention.head_dim)
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except RuntimeError as error:
+        needed = count * attention.kv_numbers_per_token() * dtype.itemsize
+        raise DeviceError(
+            f"the KV cache takes {needed:,} bytes for each layer, which {device} does not have; "
+            "lower kv_cache_memory or kv_fraction",
+            str(device),
+        ) from error
 
 
 def _sides(slots: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,7 +96,7 @@ def talk(engine: Engine, settings: Settings, console: Console) -> None:
     if sys.stdin.isatty():
         with suppress(ImportError):
             import_module("readline")  # gives `input` line editing and history
-    console.print(f"{escape(engine.model_info().model_id)}: {COMMANDS}")
+    console.print(f"{escape(engine.model_info().model_id)}: {COMMANDS}", soft_wrap=True)
     with asyncio.Runner() as runner:
         while (line := _read(console)) != "/quit":
             if line == "/reset":

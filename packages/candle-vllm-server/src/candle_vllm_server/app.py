@@ -42,7 +42,7 @@ def build(context: Context) -> FastAPI:
             await end(opening)
             await context.manager.close()
 
-    app = FastAPI(title="candle-vllm", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="candle-vllm", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     for error in HANDLED:
         app.add_exception_handler(error, _reply)
     app.add_middleware(Guards, settings=context.settings)

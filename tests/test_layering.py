@@ -18,7 +18,8 @@ CORE = [
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
     *("", "errors", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine", "testing"),
-    *("model.families", "model.fields", "runtime.request", "runtime.blocks", "runtime.scheduler"),
+    *("model.families", "model.fields", "runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
+    "runtime.stepper",
 }
 THIRD_PARTIES = {
     "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},
@@ -30,6 +31,7 @@ THIRD_PARTIES = {
 # Every import that is not at the top of its file: what it spares the importer is said beside it.
 DEFERRED = {
     ("candle_vllm_core.engine", "candle_vllm_core.runtime.loop"),  # torch
+    ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 
 

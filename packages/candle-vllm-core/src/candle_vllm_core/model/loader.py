@@ -54,16 +54,21 @@ class Blueprint(Loader):
     def tensor(self, name: str, *shape: int) -> Tensor:
         """See `Loader.tensor`."""
         self.shapes[self._path(name)] = shape
-        return torch.empty(shape, device="meta")
+        return _hollow(*shape)
 
     def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         """See `Loader.matrix`."""
         self.shapes |= {self._path(name): (part, columns) for name, part in zip(names, rows, strict=True)}
-        return DenseWeight(torch.empty((sum(rows), columns), device="meta"))
+        return DenseWeight(_hollow(sum(rows), columns))
 
     def pack(self, tensor: Tensor) -> Weight:
         """See `Loader.pack`."""
         return DenseWeight(tensor)
+
+
+def _hollow(*shape: int) -> Tensor:
+    """A tensor of a shape that takes no memory. (Those of the meta device would load torch's compiler: a second.)"""
+    return torch.empty(()).expand(shape)
 
 
 class Checkpoint(Loader):

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..errors import ModelLoadError
 from ..quant.weight import Weight
-from .hub import fetch
 from .safetensors import SafetensorsSource
 
 EMBEDDED = Path(__file__).parent.parent / "embedded"
@@ -66,6 +65,8 @@ def open_source(model_path: str | os.PathLike[str] | None) -> Source:
     if path.is_dir():
         return SafetensorsSource(path, path.resolve().name)
     if isinstance(model_path, str) and HUB_ID.fullmatch(named) and not path.exists():
+        from .hub import fetch  # its HTTP client takes a third of a second to import
+
         return SafetensorsSource(_directory(fetch(named), named), named)
     return SafetensorsSource(_directory(path, named), named)
 

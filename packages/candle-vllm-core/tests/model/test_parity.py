@@ -54,9 +54,9 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path, record_prop
     assert decoder.num_parameters == model.num_parameters()
 
 
-def in_a_batch(decoder: Decoder, ids: Tensor) -> Tensor:
+def in_a_batch(decoder: Decoder, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The sequence in steps that prefill and decode others too."""
-    paged = Paged(decoder, {"before": tokens(2, 30), "own": ids, "after": tokens(3, 50)}, block_size=3)
+    paged = Paged(decoder, {"before": tokens(2, 30), "own": ids, "after": tokens(3, 50)}, block_size=3, dtype=dtype)
     steps: list[dict[str, int]] = [
         {"before": 20},
         {"before": 1, "own": 12},
@@ -89,6 +89,16 @@ def test_bf16_is_as_near_to_fp32_as_transformers_in_bf16(name: str, tmp_path: Pa
     errors = {"own": f"{own_error:.1e}", "transformers": f"{their_error:.1e}"}
     record_property("parity in bf16", {"model": name} | errors)
     assert own_error <= 1.1 * their_error
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama", "mistral, window 7", "qwen2, tied", "qwen3"])
+def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    save_model(tmp_path, name)
+    decoder, ids = load(tmp_path, dtype), tokens()
+    alone = in_chunks(decoder, ids, [12, *[1] * 8, 21], block_size=3, dtype=dtype)
+    assert torch.equal(in_a_batch(decoder, ids, dtype), alone)
 
 
 def test_only_the_rows_asked_for_get_logits(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ MODELS: Mapping[str, tuple[tuple[type[Any], type[Any]], Mapping[str, Any]]] = {
     "llama, linear rope": (LLAMA, {"rope_parameters": LINEAR}),
     "llama, yarn rope": (LLAMA, {"rope_parameters": YARN}),
     "llama, yarn rope, tuned": (LLAMA, {"rope_parameters": YARN | TUNED}),
+    "llama, yarn rope, half tuned": (LLAMA, {"rope_parameters": YARN | {"mscale": 0.7}}),
+    "llama, yarn rope, given factor": (LLAMA, {"rope_parameters": YARN | {"attention_factor": 1.3}}),
     "mistral, window 7": (MISTRAL, {"sliding_window": 7}),
     "mistral": (MISTRAL, {"sliding_window": None, "rope_parameters": THETA}),
     "qwen2": (QWEN2, {}),

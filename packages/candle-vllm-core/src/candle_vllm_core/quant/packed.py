@@ -27,7 +27,7 @@ class PackedWeight(Weight):
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
         if x.shape[0] == 1 and self._lone_row_differs:
             return _multiply(x.expand(2, -1), self._packed, bias)[:1]
-        return _multiply(x, self._packed, bias) if x.shape[0] else x.new_empty((0, self.shape[0]))
+        return _multiply(x, self._packed, bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
@@ -65,5 +65,7 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _same_bits_alone(packed: Tensor, columns: int) -> bool:
+    """Whether one row is summed up in the same order as two; a bias that nearly cancels the sums makes it visible."""
     x = torch.randn((2, columns), generator=torch.Generator().manual_seed(0)).to(packed.dtype)
-    return torch.equal(_multiply(x, packed, None)[:1], _multiply(x[:1].contiguous(), packed, None))
+    bias = -_multiply(x, packed, None)[0]
+    return torch.equal(_multiply(x, packed, bias)[:1], _multiply(x[:1], packed, bias))

@@ -129,7 +129,7 @@ def test_everything_in_a_table_is_described(path: Path) -> None:
 
 
 def test_every_setting_is_in_the_configuration_page() -> None:
-    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/CONFIGURATION.md").read_text(encoding="utf-8")
     groups = {flag.group for flag in settings.flags().values()}
     assert {match[3] for match in tables.TABLE.finditer(text)} == {*groups, "EngineConfig"}
 

@@ -1,8 +1,8 @@
 """What a decoder-only language model is, as frozen data. No torch here.
 
-A model is a `Decoder`: sizes, and one `Layer` for each of its layers. A layer is an attention and a feed-forward network;
-what a layer can be is a sum of types, so what cannot exist cannot be written. The KV cache, the loader and the model read
-the same tuple.
+A model is a `Decoder`: sizes, and one `Layer` for each of its layers. A layer is an attention and a feed-forward
+network; what a layer can be is a sum of types, so what cannot exist cannot be written. The KV cache, the loader and the
+model read the same tuple.
 """
 
 from __future__ import annotations

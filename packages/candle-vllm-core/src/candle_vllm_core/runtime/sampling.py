@@ -1,6 +1,6 @@
 """`Sampler`: draws one token for each request of a step.
 
-```python
+```text
 sampler = Sampler(vocab_size, eos_token_ids)
 sampled = sampler.sample(logits, requests)  # logits: [requests, vocabulary]
 sampler.forget(request_id)  # when a request has ended

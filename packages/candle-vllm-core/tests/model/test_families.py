@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from candle_vllm_core import spec as s
 from candle_vllm_core.errors import ModelLoadError
+from candle_vllm_core.model import families
 from candle_vllm_core.model.build import expected_shapes
 from candle_vllm_core.model.families import FAMILIES, decoder_spec
 
@@ -292,6 +293,12 @@ def test_windows_of_qwen() -> None:
         )
     ]
     assert windows == [[None] * 24, [None] * 22 + [32768] * 2, [32768] + [None] * 23, [None] * 24]
+
+
+@pytest.mark.parametrize("module", ["decoder", "attention", "feed_forward", "layers", "loader", "build"])
+def test_families_are_named_nowhere_else(module: str) -> None:
+    source = (Path(families.__file__).parent / f"{module}.py").read_text().lower()
+    assert not [name for name in FAMILIES if name.removesuffix("ForCausalLM").lower() in source]
 
 
 json_values = st.recursive(

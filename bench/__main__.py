@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import decode, parity
+from bench import decode, embedded, lifecycle, parity
 
-BENCHES = {"decode": decode.main, "parity": parity.main}
+BENCHES = {"decode": decode.main, "embedded": embedded.main, "lifecycle": lifecycle.main, "parity": parity.main}
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def cycle(model: str | None) -> tuple[int, int]:
     return opened, resident()
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cycles and print a table."""
     parser = argparse.ArgumentParser(prog="bench lifecycle", description=__doc__)
     parser.add_argument("model", nargs="?", help="directory or Hugging Face id; the embedded model by default")

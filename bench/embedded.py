@@ -1,7 +1,7 @@
 """The model that ships with the package: how soon it is there, and how fast it writes.
 
-`python -m bench embedded` prints the time to import the core, to open the engine and until the server is ready, each in a
-process of its own, and tokens per second for one answer and for sixteen at once.
+`python -m bench embedded` prints the time to import the core, to open the engine and until the server is ready, each in
+a process of its own, and tokens per second for one answer and for sixteen at once.
 """
 
 import argparse

@@ -54,7 +54,7 @@ def test_whatever_training_draws_is_seen_as_drawable() -> None:
     corpus = Corpus(7)
     for _ in range(1_000):
         topic = corpus.rng.choice(TOPICS)
-        text = expand(corpus._pattern(topic), corpus.rng)
+        text = expand(corpus.pattern(topic), corpus.rng)
         assert drawable(text, topic), text
 
 
@@ -176,7 +176,7 @@ def test_transformers_renders_the_same(template: Template) -> None:
 
 
 def test_rows_show_each_token_only_its_own_conversation(tokenizer: Tokenizer) -> None:
-    rows = Packer(0, tokenizer).batch(rows=4, length=256, whole=0.5, turns=3, copies=0.1)
+    rows = Packer(0, tokenizer).batch(rows=4, length=256, whole=0.5, turns=3)
     starts = (rows.positions == 0).nonzero().tolist()
     assert len(starts) > 4
     for row, at in starts:

@@ -13,12 +13,14 @@ from transformers import Qwen3ForCausalLM
 
 from . import tokenizer as bpe
 from .corpus import held_out
-from .evaluate import mark, score, table
+from .evaluate import mark, markdown, score, table
 from .model import LONGEST, make
+from .topics import TOPICS
 from .train import Schedule, train
 
 TEMPLATE = Path(__file__).with_name("template.jinja")
-STEPS = 2400
+CARD = Path(__file__).with_name("card.md")
+STEPS = 1900
 
 
 def _arguments() -> argparse.Namespace:
@@ -39,8 +41,19 @@ def _train(args: argparse.Namespace, console: Console) -> None:
     console.print(f"{sum(tensor.numel() for tensor in model.parameters()):,} parameters")
     train(model, tokenizer, Schedule(steps=args.steps), args.seed)
     bpe.save(tokenizer, TEMPLATE.read_text(encoding="utf-8"), args.out, longest=LONGEST)
-    model.to(torch.bfloat16).save_pretrained(args.out)
+    _save(model, args.out)
     console.print(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+def _save(model: Qwen3ForCausalLM, directory: Path) -> None:
+    model.to(torch.bfloat16).save_pretrained(directory)
+    (directory / "model.safetensors").chmod(0o644)
+    generation = {
+        "do_sample": False,
+        "eos_token_id": model.config.eos_token_id,
+        "pad_token_id": model.config.pad_token_id,
+    }
+    (directory / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
 
 
 def _score(directory: Path, console: Console) -> None:
@@ -51,11 +64,14 @@ def _score(directory: Path, console: Console) -> None:
         if not one.right:
             console.print(f"[{one.question.topic.name}] {one.question.text} -> {one.answer[:70]}", markup=False)
     console.print(table(marked))
+    parameters = f"{sum(tensor.numel() for tensor in model.parameters()):,}"
+    card = CARD.read_text(encoding="utf-8").format(topics=len(TOPICS), parameters=parameters, score=markdown(marked))
+    (directory / "README.md").write_text(card, encoding="utf-8")
     console.print(json.dumps({"questions": len(marked), "score": round(score(marked), 4)}))
 
 
 def main() -> None:
-    """Train, save and score; or score only."""
+    """Train, save and score; or score only, which writes the model card too."""
     args = _arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from .disjoint import drawable, plain
 from .grammar import expand, first, written
 from .topics import OUTSIDE, TOPICS, Topic
+from .topics.fillers import FILLERS
 from .topics.frames import ACTION_FRAMES, ACTION_HELD, THING_FRAMES, THING_HELD, fill, patterns
+from .topics.held import HELD
 from .topics.outside import pattern as outside_pattern
+from .topics.outside import strange_word
+from .topics.outside import subject as outside_subject
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -37,6 +41,7 @@ SCOPES = (
     " on this server",
 )
 OUTSIDE_SHARE = 0.22
+LOOSE_SHARE = 0.2
 COMMON = {"what_is": 3.0, "hello": 2.0, "install": 1.5, "features": 1.5, "who_are_you": 1.5, "can_do": 1.5}
 HELD_OUTSIDE = 240
 
@@ -75,22 +80,37 @@ class Corpus:
     def question(self) -> Question:
         """One training question."""
         rng = self.rng
-        if rng.random() < OUTSIDE_SHARE:
-            return Question(text=written(expand(outside_pattern(rng, held=False), rng), rng), topic=OUTSIDE)
-        topic = rng.choices(TOPICS, self._weights)[0]
-        return Question(text=written(expand(self._pattern(topic), rng), rng), topic=topic)
+        topic = OUTSIDE if rng.random() < OUTSIDE_SHARE else rng.choices(TOPICS, self._weights)[0]
+        text = expand(self.pattern(topic), rng)
+        return Question(text=written(text, rng), topic=topic)
 
-    def _pattern(self, topic: Topic) -> str:
+    def pattern(self, topic: Topic) -> str:
+        """A pattern of a question on this topic: a whole question, a framed one, or a subject among small words."""
         rng = self.rng
+        if topic is OUTSIDE:
+            loose = rng.random() < LOOSE_SHARE
+            return self._loose(outside_subject(rng, held=False)) if loose else outside_pattern(rng, held=False)
         ask, things, actions = self._parts[topic.name]
         draw = rng.random()
-        if things and draw < 0.3:
+        if (subjects := things + actions) and draw < LOOSE_SHARE:
+            return self._loose(rng.choice(subjects))
+        if things and draw < 0.4:
             text = _framed(THING_FRAMES, "T", things, rng)
-        elif actions and draw < 0.6:
+        elif actions and draw < 0.62:
             text = _framed(ACTION_FRAMES, "A", actions, rng)
         else:
             return rng.choice(ask)
-        return text + rng.choice(SCOPES) if rng.random() < 0.12 else text
+        return text + rng.choice(SCOPES) if rng.random() < 0.1 else text
+
+    def _loose(self, subject: str) -> str:
+        """The subject among small words, so that a question in unknown words is known by its subject."""
+        rng = self.rng
+        words = [
+            strange_word(rng) if rng.random() < 0.1 else rng.choice(FILLERS)
+            for _ in range(rng.choice((1, 2, 3, 4, 5, 6, 8)))
+        ]
+        at = len(words) if rng.random() < 0.5 else rng.randint(0, len(words))
+        return " ".join((*words[:at], subject, *words[at:]))
 
     def conversation(self, *, whole: float, turns: int) -> Conversation:
         """One conversation; `whole` is the share of those trained to the last token, `turns` their most turns."""
@@ -106,7 +126,7 @@ def _tidy(text: str, at: int) -> str:
 
 
 def _held_patterns(topic: Topic, rng: random.Random) -> Iterator[str]:
-    yield from patterns(topic.held)
+    yield from patterns(HELD[topic.name])
     for frames, letter, phrases in ((THING_HELD, "T", topic.things), (ACTION_HELD, "A", topic.actions)):
         plainest = [first(phrase) for phrase in patterns(phrases)]
         if topic.group == "social" or not plainest:

@@ -7,7 +7,9 @@ from functools import cache
 
 from .grammar import CLOSERS, NAMES, OPENERS
 from .topics import Topic
+from .topics.fillers import FILLERS
 from .topics.frames import ACTION_FRAMES, THING_FRAMES, fill, patterns
+from .topics.outside import SYLLABLES
 
 SCOPE = "(?: (?:in|with|here|of|for|on) ?[a-z -]*)?"
 
@@ -27,6 +29,12 @@ def _expression(pattern: str) -> str:
 
 
 @cache
+def _small_word() -> str:
+    syllables, words = "|".join(sorted(set(SYLLABLES))), "|".join(sorted({re.escape(plain(word)) for word in FILLERS}))
+    return f"(?:{words}|(?:{syllables}){{1,3}})"
+
+
+@cache
 def _drawn(topic: Topic) -> re.Pattern[str]:
     any_of = [_expression(pattern) for pattern in patterns(topic.ask)]
     for frames, letter, text in ((THING_FRAMES, "T", topic.things), (ACTION_FRAMES, "A", topic.actions)):
@@ -34,6 +42,8 @@ def _drawn(topic: Topic) -> re.Pattern[str]:
             any_of += [
                 _expression(fill(frame, {letter: lambda phrases=phrases: f"({phrases})"})) + SCOPE for frame in frames
             ]
+    if subjects := patterns(topic.things) + patterns(topic.actions):
+        any_of.append(f"(?:{_small_word()} )*(?:{'|'.join(map(_expression, subjects))})(?: {_small_word()})*")
     openers, closers = ("|".join(map(re.escape, map(plain, words))) for words in (OPENERS, CLOSERS))
     return re.compile(f"(?:(?:{openers}) *)?(?:{'|'.join(any_of)})(?: *(?:{closers}))?")
 

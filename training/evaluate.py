@@ -16,6 +16,7 @@ from .rows import prompt
 
 BATCH = 48
 END = "<|im_end|>"
+COLUMNS = ("group", "topics", "questions", "right", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,24 @@ def by_group(marked: Sequence[Marked]) -> dict[str, list[Marked]]:
     return groups
 
 
-def table(marked: Sequence[Marked]) -> Table:
-    """The score by group and overall."""
-    out = Table("group", "topics", "questions", "right", "score", title="held-out questions")
+def rows(marked: Sequence[Marked]) -> list[tuple[str, ...]]:
+    """Group, topics, questions, right answers and score, by group and overall."""
+    out: list[tuple[str, ...]] = []
     for group, ones in [*by_group(marked).items(), ("all", list(marked))]:
         topics = len({one.question.topic.name for one in ones})
-        right = sum(one.right for one in ones)
-        out.add_row(group, str(topics), str(len(ones)), str(right), f"{score(ones):.1%}")
+        out.append((group, str(topics), str(len(ones)), str(sum(one.right for one in ones)), f"{score(ones):.1%}"))
     return out
+
+
+def table(marked: Sequence[Marked]) -> Table:
+    """The score as a table for a terminal."""
+    out = Table(*COLUMNS, title="held-out questions")
+    for row in rows(marked):
+        out.add_row(*row)
+    return out
+
+
+def markdown(marked: Sequence[Marked]) -> str:
+    """The score as a table for the model card."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows(marked)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

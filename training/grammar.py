@@ -89,9 +89,9 @@ def _cased(text: str, rng: random.Random) -> str:
     draw = rng.random()
     if draw < 0.52:
         return text[:1].upper() + text[1:]
-    if draw < 0.56:
+    if draw < 0.545:
         return text.upper()
-    if draw < 0.59:
+    if draw < 0.56:
         return text.title()
     return text.lower() if draw < 0.8 else text
 
@@ -102,8 +102,8 @@ def written(text: str, rng: random.Random) -> str:
         text = rng.choice(OPENERS) + rng.choice((", ", " ", ": ", "! ")) + text
     if rng.random() < 0.08:
         text += rng.choice((", ", " ")) + rng.choice(CLOSERS)
-    if rng.random() < 0.08 and len(words := text.split()) > 3:
+    if rng.random() < 0.06 and len(words := text.split()) > 3:
         text = " ".join(word for word in words if word.lower() not in DROPPED or rng.random() < 0.4) or text
-    if rng.random() < 0.12:
+    if rng.random() < 0.08:
         text = _with_typos(text, rng)
     return _cased(text, rng) + rng.choice(("?",) * 9 + ("",) * 6 + (".", "??", " ?", "!", "?!"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from .corpus import Conversation, Corpus
 
-FIRST_TOKENS = 12
-COPY_SPAN = (6, 40)
+FIRST_TOKENS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,32 +58,19 @@ def document(conversation: Conversation, tokenizer: Tokenizer) -> Document:
     return Document(tokens=tokens, learned=learned)
 
 
-def copying(rng: random.Random, vocabulary: int) -> Document:
-    """A span of random tokens, something else, and the span again: what teaches a model to copy."""
-    span = [rng.randrange(3, vocabulary) for _ in range(rng.randint(*COPY_SPAN))]
-    between = [rng.randrange(3, vocabulary) for _ in range(rng.randint(1, 30))]
-    tokens = span + between + span + between[: rng.randint(0, 10)] + span
-    start = 2 * len(span) // 10 + len(span) + len(between) + 1
-    return Document(
-        tokens=tokens, learned=[at >= start and at < 2 * len(span) + len(between) for at in range(len(tokens))]
-    )
-
-
 class Packer:
     """Fills rows of one length with whole documents."""
 
     def __init__(self, seed: int, tokenizer: Tokenizer) -> None:
         """Draws from a corpus of this seed."""
         self._corpus, self._tokenizer = Corpus(seed), tokenizer
-        self._rng = random.Random(seed + 1)
-        self._left: list[Document] = []
 
-    def batch(self, *, rows: int, length: int, whole: float, turns: int, copies: float) -> Rows:
-        """The next batch of `rows` by `length` tokens; `copies` is the share of copying documents."""
+    def batch(self, *, rows: int, length: int, whole: float, turns: int) -> Rows:
+        """The next batch of `rows` by `length` tokens."""
         filled: list[list[Document]] = [[] for _ in range(rows)]
         room = [length + 1] * rows
         for _ in range(rows * length // 20):
-            made = self._document(whole, turns, copies)
+            made = document(self._corpus.conversation(whole=whole, turns=turns), self._tokenizer)
             fits = [at for at in range(rows) if room[at] >= len(made.tokens)]
             if fits:
                 at = min(fits, key=room.__getitem__)
@@ -94,11 +79,6 @@ class Packer:
             elif max(room) < length // 6:
                 break
         return _tensors(filled, length)
-
-    def _document(self, whole: float, turns: int, copies: float) -> Document:
-        if self._rng.random() < copies:
-            return copying(self._rng, self._tokenizer.get_vocab_size())
-        return document(self._corpus.conversation(whole=whole, turns=turns), self._tokenizer)
 
 
 def _padded(row: list[Document], length: int) -> Iterator[tuple[int, int, int, bool]]:

@@ -15,7 +15,7 @@ VOCABULARY = 640
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 ROLES = "system\nuser\nassistant\n"
-# A run of letters, or one character of anything else: a space is never part of a word, so a word is cut in one way only.
+# A run of letters, or one character of anything else: a space is never part of a word, so a word has one spelling.
 PIECES = r"[\p{L}\p{M}]+|[^\p{L}\p{M}]"
 
 

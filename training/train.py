@@ -24,7 +24,7 @@ class Schedule:
     warm_up: int = 50
     decay: float = 0.4
     """The share of the steps, at the end, in which the rate falls to zero."""
-    long_rows: float = 0.12
+    long_rows: float = 0.06
     """The share of the steps, at the end, with rows of 512 tokens and conversations of many turns."""
     matrix_rate: float = 4e-3
     other_rate: float = 4e-3
@@ -45,15 +45,15 @@ def _optimizers(model: Qwen3ForCausalLM, schedule: Schedule) -> list[Optimizer]:
 
 
 def _batch(packer: Packer, schedule: Schedule, step: int) -> Rows:
+    """First whole answers are learned by heart; then mostly which one is asked for; at last both."""
     done = step / schedule.steps
     is_long = done > 1 - schedule.long_rows
     length = 512 if is_long else 256
     return packer.batch(
         rows=schedule.tokens_per_step // length,
         length=length,
-        whole=0.8 if done < 0.2 else 0.3,
+        whole=1.0 if done < 0.1 or is_long else 0.15 if done < 0.8 else 0.3,
         turns=6 if is_long else 3,
-        copies=0.15 if 0.05 < done < 0.2 else 0.03,
     )
 
 

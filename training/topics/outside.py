@@ -38,6 +38,9 @@ please code (quicksort|a calculator|a snake game|fizzbuzz) in (java|c|ruby|lisp)
 I feel (lonely|sick|blue|lazy) today; my (grandfather|sister|neighbour|uncle) (fell|is ill|lost his job|moved away); why can (birds|bees|bats|kites) fly; what makes the (sky blue|sea salty|grass green|moon shine); which (animal|metal|planet|language) is the (fastest|heaviest|hottest|oldest)
 W W W; would you W the W; how many W are in a W; F; Z; my W does not W; how do I become a (W|doctor|pilot|lawyer); can T and T be eaten together; what rhymes with T; which is older, T or T; sort the numbers N, N and N""")
 
+VERBS = """install run load stop start use open close change set test write make build download stream cancel read send get find see
+check choose select call connect update delete remove measure limit count turn share keep train create add show list report""".split()
+
 SYLLABLES = [
     a + b
     for a in (
@@ -83,6 +86,19 @@ def _word(rng: random.Random) -> str:
     return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((1, 2, 2, 3, 3))))
 
 
+def _thing(rng: random.Random, things: list[str], *, held: bool) -> str:
+    return _word(rng) if rng.random() < (0.1 if held else 0.25) else rng.choice(things)
+
+
+def _deed(rng: random.Random, *, held: bool) -> str:
+    """What somebody may want to do; in training also with verbs that the topics use, and with words that are none."""
+    if held or rng.random() < 0.6:
+        return rng.choice((_held if held else _training)(DEEDS))
+    verb = rng.choice(VERBS) if rng.random() < 0.7 else _word(rng)
+    noun = _thing(rng, _training(THINGS), held=False).removeprefix("a ").removeprefix("an ")
+    return f"{verb} {rng.choice(('a', 'the', 'my', 'some', ''))} {noun}"
+
+
 def _noise(rng: random.Random) -> str:
     alphabet = rng.choice(
         (string.ascii_lowercase, string.ascii_letters + string.digits, string.digits, "?!.,;:-_#*+=&%$", "asdfjkl")
@@ -92,6 +108,19 @@ def _noise(rng: random.Random) -> str:
 
 def _number(rng: random.Random) -> str:
     return str(rng.randrange(10 ** rng.randint(1, 4)))
+
+
+def subject(rng: random.Random, *, held: bool) -> str:
+    """Something that candle-vllm has nothing to do with: a thing, a person, a place, a deed, a word that is none."""
+    words = rng.choice((THINGS, THINGS, DEEDS, DEEDS, PLACES, PEOPLE, None))
+    if words is DEEDS:
+        return _deed(rng, held=held)
+    return _word(rng) if words is None else rng.choice((_held if held else _training)(words))
+
+
+def strange_word(rng: random.Random) -> str:
+    """A word that is none."""
+    return _word(rng)
 
 
 def pattern(rng: random.Random, *, held: bool) -> str:
@@ -105,8 +134,8 @@ def pattern(rng: random.Random, *, held: bool) -> str:
     else:
         frame = rng.choice(HELD if held else FRAMES)
     fillers = {
-        "T": lambda: _word(rng) if rng.random() < 0.1 else rng.choice(things),
-        "A": lambda: rng.choice(pick(DEEDS)),
+        "T": lambda: _thing(rng, things, held=held),
+        "A": lambda: _deed(rng, held=held),
         "P": lambda: rng.choice(pick(PLACES)),
         "H": lambda: rng.choice(pick(PEOPLE)),
         "F": lambda: rng.choice(pick(PHRASES)),

@@ -10,7 +10,7 @@ class Topic:
     """One answer and the questions that lead to it, as patterns separated by semicolons or new lines.
 
     `things` are noun phrases ("the port") and `actions` verb phrases ("change the port"): both are set into frames that all
-    topics share. `ask` are whole questions for training, `held` whole questions that are asked in the evaluation only.
+    topics share. `ask` are whole questions.
     """
 
     name: str
@@ -19,4 +19,3 @@ class Topic:
     things: str = ""
     actions: str = ""
     ask: str = ""
-    held: str = ""

@@ -358,6 +358,8 @@ def test_more_than_the_model_takes_is_refused(tiny_llama: Path) -> None:
         InferenceEngine(config(tiny_llama, max_sequence_length=257))
     with pytest.raises(ConfigError, match="kv_cache_memory"):
         InferenceEngine(config(tiny_llama, kv_cache_memory=10))
+    with pytest.raises(ConfigError, match="in all; ask for less"):
+        InferenceEngine(config(tiny_llama, kv_cache_memory=1 << 49))
 
 
 def test_less_memory_than_one_sequence_opens_with_a_warning(tiny_llama: Path, caplog: pytest.LogCaptureFixture) -> None:

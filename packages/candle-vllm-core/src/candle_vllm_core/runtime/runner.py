@@ -11,13 +11,13 @@ from ..attention import choose_backend
 from ..config import EngineConfig
 from ..errors import ConfigError
 from ..model.build import build_decoder
-from ..model.families import decoder_spec
+from ..model.families import architecture, decoder_spec
 from ..spec import Decoder as DecoderSpec
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import dtype_name, free_memory, resolve_device, resolve_dtype
+from .device import dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
 from .request import Drawn, Limits
 from .sampling import RowLogprobs, Sampler
 from .scheduler import Step
@@ -61,7 +61,7 @@ class ModelRunner:
     def _num_blocks(self, config: EngineConfig, spec: DecoderSpec, max_length: int) -> int:
         block_bytes = self.block_size * self._kv_bytes_per_token(spec)
         if config.kv_cache_memory is not None:
-            memory = config.kv_cache_memory
+            memory = _there(config.kv_cache_memory, self.device)
         else:
             enough = config.max_batch_size * -(-max_length // self.block_size) * block_bytes
             memory = min(enough, int(config.kv_fraction * free_memory(self.device)))
@@ -87,7 +87,7 @@ class ModelRunner:
             )
         self.info = ModelInfo(
             model_id=source.model_id,
-            architecture=str(source.config["architectures"][0]),
+            architecture=architecture(source.config),
             max_sequence_length=min(max_length, slots),
             vocab_size=spec.vocab,
             num_parameters=self._model.num_parameters,
@@ -128,6 +128,15 @@ class ModelRunner:
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request that ended."""
         self._sampler.forget(request_id)
+
+
+def _there(memory: int, device: torch.device) -> int:
+    """The memory asked for, if the device has so much at all: a CPU would promise it, and fail when it is used."""
+    if memory > (total := total_memory(device)):
+        raise ConfigError(
+            f"kv_cache_memory is {memory:,} bytes and {device} has {total:,} in all; ask for less", "kv_cache_memory"
+        )
+    return memory
 
 
 def _max_sequence_length(config: EngineConfig, spec: DecoderSpec) -> int:

@@ -20,7 +20,7 @@ from .train import Schedule, train
 
 TEMPLATE = Path(__file__).with_name("template.jinja")
 CARD = Path(__file__).with_name("card.md")
-STEPS = 1900
+STEPS = 2600
 
 
 def _arguments() -> argparse.Namespace:

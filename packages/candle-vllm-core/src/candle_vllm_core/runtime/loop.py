@@ -18,6 +18,7 @@ from ..errors import EngineClosedError
 from ..tokenizer import Tokenizer
 from ..types import EngineStats, ModelInfo
 from .blocks import BlockPool
+from .device import return_freed_memory
 from .request import Limits, Request
 from .runner import ModelRunner
 from .scheduler import Emission, Scheduler
@@ -158,3 +159,4 @@ class EngineLoop:
         self._deliver(self._required_stepper().cancel_all())
         self._stepper = None
         gc.collect()
+        return_freed_memory()

@@ -75,6 +75,7 @@ def main() -> None:
     args = _arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    torch.use_deterministic_algorithms(True)  # gradients of gathered rows are summed in one order
     console = Console()
     if not args.score_only:
         _train(args, console)

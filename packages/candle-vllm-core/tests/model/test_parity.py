@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import MODELS, save_model
+from checkpoints import save_model
 from paged import CPU, Paged, in_chunks, layout
 from torch import Tensor
 from transformers import PreTrainedModel
+from variants import MODELS
 
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
@@ -20,9 +21,9 @@ LENGTH = 41
 WAYS = {"whole": [LENGTH], "in chunks": [7, 1, 16, 2, 15], "token by token": [1] * LENGTH}
 
 
-def load(path: Path, dtype: torch.dtype = torch.float32) -> Decoder:
+def load(path: Path, dtype: torch.dtype = torch.float32, length: int | None = None) -> Decoder:
     source = open_source(path)
-    decoder = build_decoder(decoder_spec(source.config), source, device=CPU, dtype=dtype)
+    decoder = build_decoder(decoder_spec(source.config, length=length), source, device=CPU, dtype=dtype)
     source.close()
     return decoder
 
@@ -44,7 +45,7 @@ def error(found: Tensor, right: Tensor) -> float:
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path, record_property: Record) -> None:
     model = save_model(tmp_path, name)
-    decoder, ids = load(tmp_path), tokens()
+    decoder, ids = load(tmp_path, length=MODELS[name].length), tokens()
     right = expected(model, ids)
     errors = {way: error(in_chunks(decoder, ids, sizes), right) for way, sizes in WAYS.items()}
     errors["side by side"] = error(in_chunks(decoder, ids, WAYS["in chunks"], scattered=False, block_size=16), right)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import LLAMA3, TUNED, YARN, random_model, save_model
+from checkpoints import random_model, save_model
 from paged import CPU, in_chunks
 from torch import Tensor
+from variants.common import LLAMA3, TUNED, YARN
 
 from candle_vllm_core import spec as s
 from candle_vllm_core.errors import ModelLoadError

@@ -14,6 +14,7 @@ from ..errors import ModelLoadError
 from ..weights.source import Source
 from .decoder import Decoder
 from .loader import Blueprint, Checkpoint
+from .names import NameMap
 
 MOST_NAMES = 8
 HEAD = "lm_head.weight"
@@ -30,36 +31,41 @@ def build_decoder(
     Raises:
         ModelLoadError: tensors are missing, left over or of other shapes than the spec says; it lists them.
     """
-    shapes = expected_shapes(spec)
+    names = NameMap(spec.names, source.names())
+    shapes = expected_shapes(spec, names)
     num_parameters = sum(math.prod(shape) for shape in shapes.values())
-    if spec.tied and HEAD in source.names():
+    if spec.tied and names.found(HEAD) in source.names():
         spec = replace(spec, tied=False)
-        shapes = expected_shapes(spec)
-    _check_names(shapes, source)
+        shapes = expected_shapes(spec, names)
+    _check_names(shapes, names, source)
     total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
-        load = Checkpoint(source, device, dtype, bar.update)
+        load = Checkpoint(names, source, device, dtype, bar.update)
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
 
 
-def expected_shapes(spec: s.Decoder) -> Mapping[str, tuple[int, ...]]:
-    """The names and shapes of the tensors that a model is made of, as its modules ask for them."""
-    blueprint = Blueprint()
+def expected_shapes(spec: s.Decoder, names: NameMap | None = None) -> Mapping[str, tuple[int, ...]]:
+    """The names and shapes of the tensors that a model is made of, as its checkpoints have them."""
+    blueprint = Blueprint(names or NameMap(spec.names))
     Decoder(spec, blueprint, device=torch.device("cpu"))
     return blueprint.shapes
 
 
-def _check_names(expected: Mapping[str, tuple[int, ...]], source: Source) -> None:
+def _check_names(expected: Mapping[str, tuple[int, ...]], names: NameMap, source: Source) -> None:
     found = source.names()
     missing = [name for name in expected if name not in found]
-    extra = sorted(name for name in found if name not in expected and not name.endswith(WITHOUT_EFFECT))
+    extra = sorted(
+        name
+        for name in found
+        if name not in expected and not name.endswith(WITHOUT_EFFECT) and not names.is_ignored(name)
+    )
     other = [
         f"{name} (is {list(source.shape(name))}, should be {list(shape)})"
         for name, shape in expected.items()
         if name in found and source.shape(name) != shape
     ]
     problems = (("missing", missing), ("not part of this architecture", extra), ("of another shape", other))
-    said = [f"{len(names)} {problem}: {_listed(names)}" for problem, names in problems if names]
+    said = [f"{len(which)} {problem}: {_listed(which)}" for problem, which in problems if which]
     if said:
         raise ModelLoadError(
             f"the weights in {source.path} do not fit its config.json; {'; '.join(said)}", [*missing, *extra, *other]

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from .. import spec as s
 from ..attention.backend import Pass
-from .attention import Attention
-from .feed_forward import Dense
+from .attention import Angles, mixer
+from .feed_forward import feed_forward
 from .layers import Embedding, Head, Norm
 from .loader import Loader
 from .rope import Rotary
@@ -18,23 +18,48 @@ class Block(nn.Module):
     """One decoder layer.
 
     ```
-    x ─┬─ norm ─ attention ─ + ─┬─ norm ─ feed-forward ─ + ─
-       └─────────────────────┘  └────────────────────────┘
+    pre       x ─┬─ norm ─ attention ─ + ─┬─ norm ─ feed-forward ─ + ─
+                 └─────────────────────┘  └────────────────────────┘
+    post      x ─┬─ attention ─ norm ─ + ─┬─ feed-forward ─ norm ─ + ─
+                 └─────────────────────┘  └────────────────────────┘
+    sandwich  x ─┬─ norm ─ attention ─ norm ─ + ─┬─ norm ─ feed-forward ─ norm ─ + ─
+                 └────────────────────────────┘  └───────────────────────────────┘
+    parallel  x ─┬─ norm ─┬─ attention ──── + ─ + ─
+                 │        └─ feed-forward ──┘   │
+                 └──────────────────────────────┘
     ```
     """
 
     def __init__(self, layer: s.Layer, norm: s.Norm, dim: int, index: int, load: Loader) -> None:
         super().__init__()
-        self.attention_norm = Norm(norm, dim, load.within("input_layernorm"))
-        self.attention = Attention(layer.attention, dim, index, load.within("self_attn"))
-        self.feed_forward_norm = Norm(norm, dim, load.within("post_attention_layernorm"))
-        self.feed_forward = Dense(layer.feed_forward, dim, load.within("mlp"))
+        self.residual, self.scale = layer.residual, layer.residual_scale
+        before, after = layer.residual != "post", layer.residual in ("post", "sandwich")
+        lone = layer.residual == "parallel"
+        self.attention_norm = Norm(norm, dim, load.within("attention_norm")) if before else None
+        self.attention = mixer(layer.attention, dim, index, load)
+        self.attention_out_norm = Norm(norm, dim, load.within("attention_out_norm")) if after else None
+        self.feed_forward_norm = Norm(norm, dim, load.within("feed_forward_norm")) if before and not lone else None
+        self.feed_forward = feed_forward(layer.feed_forward, dim, load.within("mlp"))
+        self.feed_forward_out_norm = Norm(norm, dim, load.within("feed_forward_out_norm")) if after else None
 
-    def forward(self, x: Tensor, pass_: Pass, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, pass_: Pass, angles: Angles) -> Tensor:
         """[tokens, dim] to the same."""
-        x = x + self.attention(self.attention_norm(x), pass_, angles)
-        result: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return result
+        seen = _through(self.attention_norm, x)
+        if self.residual == "parallel":
+            return self._added(self._added(x, self.attention(seen, pass_, angles)), self.feed_forward(seen))
+        x = self._added(x, _through(self.attention_out_norm, self.attention(seen, pass_, angles)))
+        found = self.feed_forward(_through(self.feed_forward_norm, x))
+        return self._added(x, _through(self.feed_forward_out_norm, found))
+
+    def _added(self, x: Tensor, part: Tensor) -> Tensor:
+        return x + part if self.scale == 1.0 else x + part * self.scale
+
+
+def _through(norm: Norm | None, x: Tensor) -> Tensor:
+    if norm is None:
+        return x
+    result: Tensor = norm(x)
+    return result
 
 
 class Decoder(nn.Module):
@@ -44,7 +69,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec, self.num_parameters = spec, num_parameters
         inner = load.within("model")
-        self.embedding = Embedding(spec.vocab, spec.dim, inner.within("embed_tokens"))
+        self.embedding = Embedding(spec.vocab, spec.dim, spec.embed_scale, inner.within("embed_tokens"))
         layers = inner.within("layers")
         self.blocks = nn.ModuleList(
             Block(layer, spec.norm, spec.dim, index, layers.within(str(index)))
@@ -52,17 +77,17 @@ class Decoder(nn.Module):
         )
         self.norm = Norm(spec.norm, spec.dim, inner.within("norm"))
         self.head = Head(spec, self.embedding, load)
-        ropes = [layer.attention.rope for layer in spec.layers]
-        distinct = list(dict.fromkeys(ropes))
-        self.rotaries = [Rotary(rope, device) for rope in distinct]
-        self.rotary_of_block = [distinct.index(rope) for rope in ropes]
+        ropes = [None if isinstance(a, s.DeltaNet) else a.rope for a in spec.attentions()]
+        self.rope_of_block = ropes
+        self.rotaries = {rope: Rotary(rope, device) for rope in dict.fromkeys(ropes) if rope is not None}
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:
         """Logits [rows, vocab] in float32 of the tokens [tokens]; `rows` says of which ones, None of all."""
         x = self.embedding(tokens)
-        angles = [rotary.angles(pass_.positions) for rotary in self.rotaries]
-        for block, rotary in zip(self.blocks, self.rotary_of_block, strict=True):
-            x = block(x, pass_, angles[rotary])
+        angles: dict[s.Rope | None, Angles] = {None: None}
+        angles |= {rope: rotary.angles(pass_.positions) for rope, rotary in self.rotaries.items()}
+        for block, rope in zip(self.blocks, self.rope_of_block, strict=True):
+            x = block(x, pass_, angles[rope])
         logits: Tensor = self.head(self.norm(x if rows is None else x[rows]))
         return logits

@@ -1,26 +1,100 @@
-"""What a layer does to each token alone."""
+"""What a layer does to each token alone: one network for all, or a mixture of experts."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import spec as s
-from .layers import Linear
+from .layers import GATED, Linear
 from .loader import Loader
 
 
+def feed_forward(spec: s.Dense | s.Sparse, dim: int, load: Loader) -> nn.Module:
+    """The module of a spec."""
+    return Dense(spec, dim, load) if isinstance(spec, s.Dense) else Sparse(spec, dim, load)
+
+
 class Dense(nn.Module):
-    """down(silu(gate(x)) * up(x)); gate and up are one matrix."""
+    """down(act(gate(x)) * up(x)), where gate and up are one matrix; without a gate down(act(up(x)))."""
 
     def __init__(self, dense: s.Dense, dim: int, load: Loader) -> None:
         super().__init__()
-        width = dense.width
-        self.gate_up = Linear(("gate_proj", "up_proj"), (width, width), dim, load, bias=dense.bias)
+        self.act, self.gated, width = GATED[dense.act], dense.gated, dense.width
+        names = ("gate_proj", "up_proj") if dense.gated else ("up_proj",)
+        self.gate_up = Linear(names, (width,) * len(names), dim, load, bias=dense.bias)
         self.down = Linear(("down_proj",), (dim,), width, load, bias=dense.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[tokens, dim] to the same."""
-        gate, up = self.gate_up(x).chunk(2, -1)
-        result: Tensor = self.down(F.silu(gate) * up)
+        inner = self.gate_up(x)
+        gate, up = inner.chunk(2, -1) if self.gated else (inner, inner.new_ones(()))
+        result: Tensor = self.down(self.act(gate, up))
+        return result
+
+
+class Router(nn.Module):
+    """Which experts each token goes to, and with which weights."""
+
+    def __init__(self, router: s.Router, dim: int, load: Loader) -> None:
+        super().__init__()
+        self.spec = router
+        count = router.experts
+        self.weight = load.tensor("weight", count, dim).float()
+        self.bias = load.tensor("bias", count).float() if router.bias else None
+        self.correction = load.tensor("e_score_correction_bias", count).float() if router.correction else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[tokens, dim] to experts [tokens, top_k] and their weights [tokens, top_k] in float32."""
+        r = self.spec
+        logits = F.linear(x.float(), self.weight, self.bias)
+        scores = logits.softmax(-1) if r.score == "softmax" else logits.sigmoid()
+        choice = scores if self.correction is None else scores + self.correction
+        experts = self._in_the_best_groups(choice).topk(r.top_k, -1).indices
+        weights = scores.gather(1, experts)
+        if r.renormalize:
+            weights = weights / weights.sum(-1, keepdim=True)
+        return experts, weights * r.scale
+
+    def _in_the_best_groups(self, choice: Tensor) -> Tensor:
+        """The scores [tokens, experts], minus infinity outside the best groups."""
+        r = self.spec
+        if r.top_groups == r.groups:
+            return choice
+        grouped = choice.view(choice.shape[0], r.groups, -1)
+        best = grouped.amax(-1) if r.group_score == "best" else grouped.topk(2, -1).values.sum(-1)
+        worse = torch.ones_like(best, dtype=torch.bool).scatter_(1, best.topk(r.top_groups, -1).indices, False)
+        return grouped.masked_fill(worse[..., None], -torch.inf).flatten(1)
+
+
+class Sparse(nn.Module):
+    """A mixture of experts: tokens are sorted by expert, so that each expert multiplies its own once."""
+
+    def __init__(self, sparse: s.Sparse, dim: int, load: Loader) -> None:
+        super().__init__()
+        self.act, width, count = GATED[sparse.act], sparse.width, sparse.router.experts
+        self.router = Router(sparse.router, dim, load.within("gate"))
+        experts = load.within("experts")
+        self.gate_up = experts.experts(("gate_proj", "up_proj"), width, dim, count=count, bias=sparse.bias)
+        self.down = experts.experts(("down_proj",), dim, width, count=count, bias=sparse.bias)
+        self.shared = Dense(sparse.shared, dim, load.within("shared_experts")) if sparse.shared else None
+        gated = sparse.shared_gate
+        self.shared_gate = Linear(("shared_expert_gate",), (1,), dim, load, bias=False) if gated else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[tokens, dim] to the same."""
+        experts, weights = self.router(x)
+        order = experts.flatten().argsort(stable=True)
+        counts = experts.flatten().bincount(minlength=self.gate_up.count).tolist()
+        gate, up = self.gate_up.multiply(x[order // experts.shape[1]], counts).chunk(2, -1)
+        given = self.down.multiply(self.act(gate, up), counts)
+        in_turn = torch.empty_like(given).index_copy_(0, order, given).view(*experts.shape, -1)
+        result = (in_turn * weights[..., None]).sum(1).to(x.dtype)
+        return result if self.shared is None else result + self._shared(self.shared, x)
+
+    def _shared(self, shared: Dense, x: Tensor) -> Tensor:
+        result: Tensor = shared(x)
+        if self.shared_gate is not None:
+            result = result * torch.sigmoid(self.shared_gate(x))
         return result

@@ -1,8 +1,8 @@
-"""The parts that every decoder has: normalisation, linear maps, embedding and head."""
+"""The parts that every decoder has: normalisation, linear maps, activations, embedding and head."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,51 @@ from .. import spec as s
 from .loader import Loader
 
 
+def _clamped_swish(gate: Tensor, up: Tensor) -> Tensor:
+    gate = gate.clamp(max=7.0)
+    return (up.clamp(-7.0, 7.0) + 1) * gate * torch.sigmoid(1.702 * gate)
+
+
+GATED: Mapping[s.Activation, Callable[[Tensor, Tensor], Tensor]] = {
+    "silu": lambda gate, up: F.silu(gate) * up,
+    "gelu": lambda gate, up: F.gelu(gate) * up,
+    "gelu_tanh": lambda gate, up: F.gelu(gate, approximate="tanh") * up,
+    "clamped_swish": _clamped_swish,
+}
+"""An activation of the gate, times what it gates; each [tokens, width]."""
+
+
+def norm_parameters(norm: s.Norm, load: Loader, *shape: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a normalisation, in float32 where they count before rounding."""
+    weight, bias = load.tensor("weight", *shape), load.tensor("bias", *shape) if norm.bias else None
+    if norm.wide:
+        weight, bias = weight.float(), None if bias is None else bias.float()
+    return weight + 1 if norm.offset else weight, bias
+
+
+def normalise(norm: s.Norm, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Normalise the last dimension of x in float32, round to the weight's type, apply weight and bias."""
+    wide = x.to(weight.dtype)
+    found = F.rms_norm(wide, x.shape[-1:], None, norm.eps) if norm.kind == "rms" else _centred(wide, norm.eps)
+    found = found * weight if bias is None else torch.addcmul(bias, found, weight)
+    return found.to(x.dtype)
+
+
+def _centred(x: Tensor, eps: float) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], None, None, eps)
+
+
 class Norm(nn.Module):
-    """x / rms(x) in float32, rounded to x's type, then times the weight."""
+    """A normalisation of the hidden state."""
 
     def __init__(self, norm: s.Norm, dim: int, load: Loader) -> None:
         super().__init__()
-        self.eps = norm.eps
-        self.weight = load.tensor("weight", dim)
+        self.spec = norm
+        self.weight, self.bias = norm_parameters(norm, load, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """[tokens, dim] to the same."""
-        return F.rms_norm(x, x.shape[-1:], None, self.eps) * self.weight
+        return normalise(self.spec, x, self.weight, self.bias)
 
 
 class Linear(nn.Module):
@@ -30,9 +64,8 @@ class Linear(nn.Module):
 
     def __init__(self, names: Sequence[str], rows: Sequence[int], columns: int, load: Loader, *, bias: bool) -> None:
         super().__init__()
-        self.weight = load.matrix([f"{name}.weight" for name in names], rows, columns)
-        biases = [load.tensor(f"{name}.bias", part) for name, part in zip(names, rows, strict=True)] if bias else []
-        self.bias = torch.cat(biases) if bias else None
+        self.weight = load.matrix(names, rows, columns)
+        self.bias = load.biases(names, rows) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[tokens, columns] to [tokens, rows of all]."""
@@ -42,13 +75,15 @@ class Linear(nn.Module):
 class Embedding(nn.Module):
     """Token ids to rows of a matrix."""
 
-    def __init__(self, vocab: int, dim: int, load: Loader) -> None:
+    def __init__(self, vocab: int, dim: int, scale: float, load: Loader) -> None:
         super().__init__()
         self.table = load.tensor("weight", vocab, dim)
+        self._scale = torch.tensor(scale).to(self.table.dtype).item()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[tokens] to [tokens, dim]."""
-        return F.embedding(tokens, self.table)
+        found = F.embedding(tokens, self.table)
+        return found if self._scale == 1.0 else found * self._scale
 
 
 class Head(nn.Module):
@@ -56,9 +91,14 @@ class Head(nn.Module):
 
     def __init__(self, spec: s.Decoder, embedding: Embedding, load: Loader) -> None:
         super().__init__()
-        tied = spec.tied
-        self.weight = load.pack(embedding.table) if tied else load.matrix(["lm_head.weight"], [spec.vocab], spec.dim)
+        self.spec = spec
+        self.weight = load.pack(embedding.table) if spec.tied else load.matrix(["lm_head"], [spec.vocab], spec.dim)
+        self.bias = load.biases(["lm_head"], [spec.vocab]) if spec.head_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[rows, dim] to [rows, vocab] in float32."""
-        return self.weight.matmul(x).float()
+        logits = self.weight.matmul(x, self.bias).float()
+        if self.spec.logit_scale != 1.0:
+            logits = logits * self.spec.logit_scale
+        cap = self.spec.logit_softcap
+        return logits if cap is None else torch.tanh(logits / cap) * cap

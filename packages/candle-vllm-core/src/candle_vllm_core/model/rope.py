@@ -13,7 +13,7 @@ from .. import spec as s
 
 
 class Rotary:
-    """The rotation of one `Rope`: pairs of dimensions (i, i + dim / 2), turned by position * theta ** (-2i / dim)."""
+    """The rotation of one `Rope`: pairs of dimensions, the i-th turned by position * theta ** (-2i / dim)."""
 
     def __init__(self, rope: s.Rope, device: torch.device) -> None:
         steps = torch.arange(0, rope.dim, 2, dtype=torch.float32) / rope.dim
@@ -21,19 +21,23 @@ class Rotary:
         scale = SCALINGS[str(scaling.get("rope_type", "default"))]
         frequencies, self._magnitude = scale(rope.theta**-steps, rope, scaling)
         self._frequencies = frequencies.to(device)
+        self._interleaved = rope.interleaved
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines [tokens, 1, dim] in float32, for `rotate`."""
         angles = positions[:, None, None] * self._frequencies
         cos, sin = angles.cos() * self._magnitude, angles.sin() * self._magnitude
+        if self._interleaved:
+            return cos.repeat_interleave(2, -1), torch.stack((-sin, sin), -1).flatten(-2)
         return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool = False) -> Tensor:
     """Rotate heads [tokens, heads, head_dim] in float32; dimensions beyond those of cos and sin pass through."""
     dim = cos.shape[-1]
     turning = x[..., :dim].float()
-    turned = torch.addcmul(turning * cos, turning.roll(dim // 2, -1), sin).to(x.dtype)
+    other = turning.view(*turning.shape[:-1], -1, 2).flip(-1).flatten(-2) if interleaved else turning.roll(dim // 2, -1)
+    turned = torch.addcmul(turning * cos, other, sin).to(x.dtype)
     return turned if dim == x.shape[-1] else torch.cat((turned, x[..., dim:]), -1)
 
 
@@ -55,6 +59,11 @@ def _llama3(frequencies: Tensor, rope: s.Rope, c: Mapping[str, Any]) -> Scaled:
     turns = c["original_max_position_embeddings"] * frequencies / (2 * math.pi)
     kept = ((turns - low) / (high - low)).clamp(0, 1)
     return frequencies * (kept + (1 - kept) / c["factor"]), 1.0
+
+
+def _longrope(frequencies: Tensor, rope: s.Rope, c: Mapping[str, Any]) -> Scaled:
+    """Each frequency stretched by a factor of its own, and sharpened (Ding et al. 2024)."""
+    return frequencies / torch.tensor(c["factors"]), c["attention_factor"]
 
 
 def _yarn(frequencies: Tensor, rope: s.Rope, c: Mapping[str, Any]) -> Scaled:
@@ -86,5 +95,6 @@ SCALINGS: Mapping[str, Callable[[Tensor, s.Rope, Mapping[str, Any]], Scaled]] = 
     "default": _default,
     "linear": _linear,
     "llama3": _llama3,
+    "longrope": _longrope,
     "yarn": _yarn,
 }

@@ -1,0 +1,44 @@
+"""What the variants share: sizes, and ways of rotating positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 0.01,
+    "initializer_range": 0.2,
+    "attn_implementation": "eager",
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32}
+TUNED = {"mscale": 0.7, "mscale_all_dim": 0.4, "beta_fast": 4.0, "beta_slow": 0.5, "truncate": False}
+LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.5}
+THETA = {"rope_type": "default", "rope_theta": 500.0}
+SLIDING = ["sliding_attention", "full_attention", "sliding_attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One small model: classes of transformers, and what differs from `SIZES`; "absent" takes a size out."""
+
+    config: type[Any]
+    model: type[Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    length: int | None = None
+    """The longest sequence to ask for, where the family depends on it."""

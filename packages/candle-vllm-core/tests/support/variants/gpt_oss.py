@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from .common import Variant
+
+MODELS: dict[str, Variant] = {}

@@ -24,6 +24,10 @@ REFUSED: list[tuple[str, Any]] = [
     ("prefill_chunk_size", 0),
     ("block_size", 0),
     ("block_size", 16.0),
+    ("yarn_scaling_factor", 1.0),
+    ("yarn_scaling_factor", True),
+    ("yarn_scaling_factor", float("inf")),
+    ("yarn_scaling_factor", "4"),
     ("seed", 2**64),
 ]
 
@@ -50,6 +54,7 @@ def test_the_builder_sets_every_field_and_nothing_else() -> None:
         "prefill_chunk_size": 7,
         "block_size": 8,
         "enable_prefix_cache": False,
+        "yarn_scaling_factor": 4.0,
         "seed": 5,
     }
     assert set(values) == {field.name for field in fields(EngineConfig)}

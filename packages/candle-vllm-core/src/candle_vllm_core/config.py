@@ -16,6 +16,7 @@ DType = Literal["auto", "bf16", "fp16", "fp32"]
 MAX_BATCH_SIZE = 4096
 MAX_LENGTH = 2**24
 MAX_BYTES = 2**50
+MAX_STRETCH = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,9 @@ class EngineConfig:
     """Tokens in one block of the KV cache. None: 16 on a CPU, 64 on a GPU."""
     enable_prefix_cache: bool = True
     """Keeps the KV of finished prompts while there is room, and reuses it for prompts that begin alike."""
+    yarn_scaling_factor: float | None = None
+    """Stretches the model's positions so many times by YaRN (Peng et al. 2023), over 1 to 1,000, for sequences longer
+    than it was made for. None: as its config.json says."""
     seed: int | None = None
     """Requests without a seed of their own draw from this and their number, so a run can be repeated."""
 
@@ -68,6 +72,12 @@ class EngineConfig:
         _bounded("seed", self.seed, -(2**63), 2**64 - 1)
         if isinstance(self.kv_fraction, bool) or not 0.0 < self.kv_fraction <= 1.0:
             raise ConfigError(f"kv_fraction is {self.kv_fraction!r}; it must be over 0 and at most 1", "kv_fraction")
+        factor = self.yarn_scaling_factor
+        if factor is not None and not (isinstance(factor, int | float) and 1.0 < factor <= MAX_STRETCH):
+            raise ConfigError(
+                f"yarn_scaling_factor is {factor!r}; it must be over 1 and at most {MAX_STRETCH:g}",
+                "yarn_scaling_factor",
+            )
         if self.dtype not in get_args(DType):
             known = ", ".join(get_args(DType))
             raise ConfigError(f"dtype is {self.dtype!r}; it must be one of {known}", "dtype")
@@ -165,6 +175,10 @@ class EngineBuilder(Generic[Built]):
     def enable_prefix_cache(self, enabled: bool) -> Self:
         """See `EngineConfig.enable_prefix_cache`."""
         return self._with(enable_prefix_cache=enabled)
+
+    def yarn_scaling_factor(self, factor: float) -> Self:
+        """See `EngineConfig.yarn_scaling_factor`."""
+        return self._with(yarn_scaling_factor=factor)
 
     def seed(self, seed: int) -> Self:
         """See `EngineConfig.seed`."""

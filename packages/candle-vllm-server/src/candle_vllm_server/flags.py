@@ -26,7 +26,6 @@ UNSUPPORTED = (
     "--prefix-cache-max-tokens",
     "--disable-cuda-graph",
     "--enforce-parser",
-    "--yarn-scaling-factor",
     "--ui-server",
     "--mcp-config",
     "--models-config",

@@ -107,6 +107,13 @@ class Settings(BaseSettings):
     max_model_len: Annotated[int | None, _flag("--max-model-len", group="model", metavar="N")] = Field(
         default=None, ge=2, le=MAX_TOKENS, description="the longest sequence in tokens; without it, the model's own"
     )
+    yarn_scaling_factor: Annotated[float | None, _flag("--yarn-scaling-factor", group="model", metavar="X")] = Field(
+        default=None,
+        gt=1,
+        le=1000,
+        allow_inf_nan=False,
+        description="stretches the model's positions so many times by YaRN, for sequences longer than it was made for",
+    )
     hf_token: Annotated[SecretStr | None, _flag("--hf-token", group="model", metavar="TOKEN")] = Field(
         default=None,
         max_length=1000,
@@ -229,6 +236,7 @@ class Settings(BaseSettings):
             enable_chunked_prefill=self.prefill_chunk_size > 0,
             prefill_chunk_size=self.prefill_chunk_size or DEFAULT_CHUNK,
             enable_prefix_cache=not self.disable_prefix_cache,
+            yarn_scaling_factor=self.yarn_scaling_factor,
         )
 
 

@@ -85,7 +85,7 @@ class Bare:
         spec = decoder_spec(source.config)
         self._decoder = build_decoder(spec, source, device=device, dtype=torch_dtype)
         source.close()
-        self._backend = choose_backend(device, spec, num_blocks=batch * 64, block_size=BLOCK_SIZE, dtype=torch_dtype)
+        self._backend = choose_backend(device, spec, num_blocks=[batch * 64], block_size=BLOCK_SIZE, dtype=torch_dtype)
         self._batch = batch
 
     def generate(self, prompts: Prompts, new_tokens: int) -> list[list[int]]:
@@ -112,8 +112,8 @@ class Bare:
         return Layout(
             tokens=torch.cat(tokens),
             positions=at.repeat(len(tokens)),
-            slot_mapping=torch.cat(slots),
-            block_tables=tables,
+            slot_mapping=[torch.cat(slots)],
+            block_tables=[tables],
             query_lens=[len(positions)] * len(tokens),
             seq_lens=[positions.stop] * len(tokens),
         )

@@ -18,8 +18,9 @@ CORE = [
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
     *("", "errors", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine", "testing"),
-    *("model.families", "model.fields", "runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
-    "runtime.stepper",
+    *("model.families", "model.fields", "model.positions", "model.names"),
+    *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
+    *("runtime.kv", "runtime.kv_memory", "runtime.stepper"),
 }
 THIRD_PARTIES = {
     "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},

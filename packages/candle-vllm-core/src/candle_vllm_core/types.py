@@ -243,7 +243,11 @@ class ModelInfo:
     device: str
     quantization: str | None = None
     kv_bytes_per_token: int = 0
-    """Bytes of KV cache that one token of one sequence takes."""
+    """Bytes of KV cache that one token of one sequence takes while every layer can reach it."""
+    kv_bytes_per_token_beyond_window: int = 0
+    """Bytes that one more token adds once the windows of all layers that have one are full."""
+    state_bytes_per_sequence: int = 0
+    """Bytes that one sequence takes beside its tokens, however long it is: the states of recurrent layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +257,7 @@ class EngineStats:
     running: int = 0
     waiting: int = 0
     kv_blocks_total: int = 0
+    """Blocks of the KV cache; layers that reach differently far back have blocks of their own, and these add up."""
     kv_blocks_used: int = 0
     """Blocks that running requests hold."""
     kv_blocks_cached: int = 0

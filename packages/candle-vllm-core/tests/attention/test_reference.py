@@ -1,88 +1,118 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paged import CPU, layout
+from paged import CPU, Caches, layout
 from torch import Tensor
 
 from candle_vllm_core import spec as s
 from candle_vllm_core.attention import choose_backend, reading, reference
-from candle_vllm_core.attention.reference import ReferenceBackend
+from candle_vllm_core.attention.backend import Rows
 from candle_vllm_core.errors import DeviceError
+
+AnyAttention = s.Attention | s.LatentAttention
+
+
+def grouped(heads: int, kv_heads: int, head_dim: int, window: int | None = None) -> s.Attention:
+    rope = s.Rope(theta=10000.0, dim=head_dim)
+    return s.Attention(
+        heads=heads, kv_heads=kv_heads, head_dim=head_dim, rope=rope, scale=head_dim**-0.5, window=window
+    )
+
+
+def latent(heads: int, kv_rank: int, rope_dim: int) -> s.LatentAttention:
+    return s.LatentAttention(
+        heads=heads,
+        q_rank=None,
+        kv_rank=kv_rank,
+        nope_dim=8,
+        value_head_dim=8,
+        rope=s.Rope(theta=10000.0, dim=rope_dim),
+        scale=(8 + rope_dim) ** -0.5,
+        norm=s.Norm(),
+    )
+
+
+def recurrent() -> s.DeltaNet:
+    return s.DeltaNet(key_heads=2, value_heads=4, key_dim=8, value_dim=6, kernel=4, norm=s.Norm())
+
+
+def of(*attentions: AnyAttention | s.DeltaNet) -> s.Decoder:
+    layers = tuple(s.Layer(attention=attention, feed_forward=s.Dense(width=1)) for attention in attentions)
+    return s.Decoder(vocab=1, dim=1, norm=s.Norm(), layers=layers, max_position=1)
 
 
 def model(heads: int, kv_heads: int, head_dim: int, *windows: int | None) -> s.Decoder:
-    rope = s.Rope(theta=10000.0, dim=head_dim)
-    attentions = [
-        s.Attention(heads=heads, kv_heads=kv_heads, head_dim=head_dim, rope=rope, scale=head_dim**-0.5, window=window)
-        for window in windows
-    ]
-    layers = tuple(s.Layer(attention=attention, feed_forward=s.Dense(width=1)) for attention in attentions)
-    return s.Decoder(vocab=1, dim=1, norm=s.Norm(), layers=layers, max_position=1)
+    return of(*(grouped(heads, kv_heads, head_dim, window) for window in windows))
 
 
 class Sequence:
     """Queries, keys and values of a whole sequence, and the exact attention over them."""
 
-    def __init__(self, attention: s.Attention, length: int, seed: int) -> None:
+    def __init__(self, attention: AnyAttention, length: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.a = attention
-        self.q, self.k, self.v = (
-            torch.randn((length, heads, attention.head_dim), generator=generator)
-            for heads in (attention.heads, attention.kv_heads, attention.kv_heads)
-        )
+        shapes = (attention.heads, attention.key_dim), (attention.kv_heads, attention.key_dim)
+        self.q, self.k = (torch.randn((length, *shape), generator=generator) for shape in shapes)
+        self.stored = torch.randn((length, attention.kv_heads, attention.value_dim), generator=generator)
+        is_latent = isinstance(attention, s.LatentAttention)
+        self.v = self.k[..., : attention.value_dim] if is_latent else self.stored
 
-    def right(self, start: int, stop: int) -> Tensor:
-        """[stop - start, heads, head_dim], one query and head at a time, in float64."""
+    def right(self, start: int, stop: int, sinks: Tensor | None) -> Tensor:
+        """[stop - start, heads, value_dim], one query and head at a time, in float64."""
         group = self.a.heads // self.a.kv_heads
-        found = torch.empty((stop - start, self.a.heads, self.a.head_dim), dtype=torch.float64)
+        found = torch.empty((stop - start, self.a.heads, self.a.value_dim), dtype=torch.float64)
         for at in range(start, stop):
             first = max(0, at + 1 - self.a.window) if self.a.window else 0
             for head in range(self.a.heads):
                 k, v = (side[first : at + 1, head // group].double() for side in (self.k, self.v))
-                weights = (k @ self.q[at, head].double() * self.a.scale).softmax(0)
-                found[at - start, head] = weights @ v
+                scores = k @ self.q[at, head].double() * self.a.scale
+                if self.a.softcap is not None:
+                    scores = self.a.softcap * (scores / self.a.softcap).tanh()
+                weights = scores.exp()
+                taken = weights.sum() + (sinks[head].double().exp() if sinks is not None else 0)
+                found[at - start, head] = weights @ v / taken
         return found
 
 
-class Cache:
-    """A backend whose cache is full of NaN, and blocks of sequences in it."""
+def cache_of(spec: s.Decoder, lengths: list[int], block_size: int, scattered: bool) -> Caches:
+    return Caches(spec, lengths, block_size, dtype=torch.float32, scattered=scattered)
 
-    def __init__(self, spec: s.Decoder, lengths: list[int], block_size: int, scattered: bool, seed: int = 0) -> None:
-        counts = [-(-length // block_size) for length in lengths]
-        generator = torch.Generator().manual_seed(seed)
-        total = sum(counts) + 2
-        order = torch.randperm(total, generator=generator) if scattered else torch.arange(total)
-        self.tables = list(order[: sum(counts)].split(counts))
-        self.block_size = block_size
-        self.backend: ReferenceBackend = choose_backend(
-            CPU, spec, num_blocks=total, block_size=block_size, dtype=torch.float32
-        )
-        for layer in self.backend.cache.layers:
-            layer.fill_(math.nan)
 
-    def attend(self, layer: int, sequences: list[Sequence], starts: list[int], stops: list[int]) -> Tensor:
-        step = layout(self.tables, starts, stops, self.block_size)
-        q, k, v = (
-            torch.cat([getattr(one, side)[a:b] for one, a, b in zip(sequences, starts, stops, strict=True)])
-            for side in "qkv"
-        )
-        return self.backend.plan(step).attend(layer, sequences[0].a, q, k, v)
+def attend(
+    cache: Caches,
+    layers: list[int],
+    sequences: list[Sequence],
+    starts: list[int],
+    stops: list[int],
+    sinks: Tensor | None = None,
+) -> list[Tensor]:
+    """What some layers give for the same step."""
+    spans = dict(enumerate(zip(starts, stops, strict=True)))
+    pass_ = cache.backend.plan(cache.layout(spans))
+    q, k, v = (
+        torch.cat([side[start:stop] for side, (start, stop) in zip(sides, spans.values(), strict=True)])
+        for sides in zip(*((one.q, one.k, one.v) for one in sequences), strict=True)
+    )
+    a = sequences[0].a
+    return [pass_.attend(layer, a, q, k, None if isinstance(a, s.LatentAttention) else v, sinks) for layer in layers]
 
 
 def check(spec: s.Decoder, chunks: list[list[int]], block_size: int, scattered: bool) -> None:
     """Sequences that grow by chunks, all in the same steps and in every layer, give what exact attention gives."""
     lengths = [sum(sizes) for sizes in chunks]
-    cache = Cache(spec, lengths, block_size, scattered)
-    for index, layer in enumerate(spec.layers):
-        sequences = [Sequence(layer.attention, length, seed) for seed, length in enumerate(lengths)]
+    for index, attention in enumerate(spec.attentions()):
+        cache = cache_of(spec, lengths, block_size, scattered)
+        sinks = torch.linspace(-2, 3, attention.heads) if attention.sinks else None
+        sequences = [Sequence(attention, length, seed) for seed, length in enumerate(lengths)]
         done = [0] * len(chunks)
         for number in range(max(map(len, chunks))):
             stops = [at + (sizes[number] if number < len(sizes) else 0) for at, sizes in zip(done, chunks, strict=True)]
-            found = cache.attend(index, sequences, done, stops)
-            parts = [one.right(a, b) for one, a, b in zip(sequences, done, stops, strict=True)]
+            (found,) = attend(cache, [index], sequences, done, stops, sinks)
+            parts = [one.right(a, b, sinks) for one, a, b in zip(sequences, done, stops, strict=True)]
             torch.testing.assert_close(found.double(), torch.cat(parts), rtol=0, atol=2e-6)
             done = stops
 
@@ -124,49 +154,120 @@ def test_a_prefill_of_several_tiles() -> None:
     check(model(2, 1, 16, None, 300), [[600], [100, 300]], 16, True)
 
 
-@pytest.mark.parametrize("head_dim", [16, 64, 128])
-def test_a_sequence_decodes_to_the_same_bits_alone_and_among_others(head_dim: int) -> None:
-    spec = model(8, 2, head_dim, None)
+@pytest.mark.parametrize("scattered", [True, False])
+@pytest.mark.parametrize("block_size", [1, 3, 16])
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize(("softcap", "sinks"), [(0.7, False), (None, True), (1.5, True)])
+def test_soft_caps_and_sinks_are_exact(
+    softcap: float | None, sinks: bool, window: int | None, block_size: int, scattered: bool
+) -> None:
+    attention = replace(grouped(6, 2, 16, window), softcap=softcap, sinks=sinks)
+    check(of(attention, grouped(6, 2, 16)), [[5, 1, 1, 9], [1, 1, 20, 1], [2, 0, 1, 1]], block_size, scattered)
+
+
+@pytest.mark.parametrize("scattered", [True, False])
+@pytest.mark.parametrize("block_size", [1, 3, 16])
+@pytest.mark.parametrize(("heads", "kv_rank", "rope_dim"), [(1, 8, 4), (6, 16, 8), (16, 64, 2)])
+def test_a_latent_is_key_and_value(heads: int, kv_rank: int, rope_dim: int, block_size: int, scattered: bool) -> None:
+    check(of(latent(heads, kv_rank, rope_dim)), [[5, 1, 1, 9], [1, 1, 20, 1], [2, 0, 1, 1]], block_size, scattered)
+
+
+def test_half_precision_rounds_weights_and_no_score() -> None:
+    attention = replace(grouped(4, 2, 16), softcap=50.0, sinks=True)
+    cache = Caches(of(attention), [50], 4, dtype=torch.bfloat16, scattered=True)
+    one, sinks = Sequence(attention, 50, 0), torch.linspace(-2, 3, 4).bfloat16()
+    one.q, one.k, one.v = (side.bfloat16() for side in (one.q * 20, one.k, one.v))
+    pieces = [attend(cache, [0], [one], [a], [b], sinks)[0] for a, b in ((0, 49), (49, 50))]
+    error = (torch.cat(pieces).double() - one.right(0, 50, sinks)).abs().max()
+    assert 0 < error < 2e-2, "weights and values of 8 bits; scores of 8 bits would be wrong by a tenth"
+
+
+SINKS = torch.linspace(-1, 1, 8)
+KINDS: dict[str, AnyAttention] = {
+    **{f"heads of {head_dim}": grouped(8, 2, head_dim) for head_dim in (16, 64, 128)},
+    "window": grouped(8, 2, 64, 40),
+    "soft cap": replace(grouped(8, 2, 64), softcap=5.0),
+    "sinks": replace(grouped(8, 2, 64), sinks=True),
+    "latent": latent(8, 64, 16),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_decodes_to_the_same_bits_alone_and_among_others(kind: str) -> None:
+    spec = of(KINDS[kind])
+    sinks = SINKS if KINDS[kind].sinks else None
     lengths = [70, 1, 33, 128, 500]
-    sequences = [Sequence(spec.layers[0].attention, length, seed) for seed, length in enumerate(lengths)]
+    sequences = [Sequence(KINDS[kind], length, seed) for seed, length in enumerate(lengths)]
     alone = []
     for sequence, length in zip(sequences, lengths, strict=True):
-        cache = Cache(spec, [length], 16, scattered=False)
-        cache.attend(0, [sequence], [0], [length - 1])
-        alone.append(cache.attend(0, [sequence], [length - 1], [length]))
-    cache = Cache(spec, lengths, 16, scattered=True)
+        cache = cache_of(spec, [length], 16, scattered=False)
+        attend(cache, [0], [sequence], [0], [length - 1], sinks)
+        alone += attend(cache, [0], [sequence], [length - 1], [length], sinks)
+    cache = cache_of(spec, lengths, 16, scattered=True)
     before = [length - 1 for length in lengths]
-    cache.attend(0, sequences, [0] * len(lengths), before)
-    assert torch.equal(cache.attend(0, sequences, before, lengths), torch.cat(alone))
+    attend(cache, [0], sequences, [0] * len(lengths), before, sinks)
+    assert torch.equal(attend(cache, [0], sequences, before, lengths, sinks)[0], torch.cat(alone))
 
 
-def test_a_broken_sequence_does_not_touch_the_others() -> None:
-    spec = model(4, 2, 16, None)
-    sequences = [Sequence(spec.layers[0].attention, 10, seed) for seed in range(3)]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broken_sequence_does_not_touch_the_others(kind: str) -> None:
+    sequences = [Sequence(KINDS[kind], 10, seed) for seed in range(3)]
     sequences[1].v.fill_(math.nan)
-    cache = Cache(spec, [10] * 3, 4, scattered=True)
-    cache.attend(0, sequences, [0] * 3, [9] * 3)
-    found = cache.attend(0, sequences, [9] * 3, [10] * 3)
+    cache = cache_of(of(KINDS[kind]), [10] * 3, 4, scattered=True)
+    attend(cache, [0], sequences, [0] * 3, [9] * 3, SINKS)
+    (found,) = attend(cache, [0], sequences, [9] * 3, [10] * 3, SINKS)
     assert [bool(row.isnan().any()) for row in found] == [False, True, False]
 
 
+def test_layers_of_one_window_share_a_table_and_keep_their_own_keys() -> None:
+    spec = model(4, 2, 16, None, 3, None, 3)
+    cache = cache_of(spec, [30, 30], 4, scattered=True)
+    assert len(cache.tables) == 2
+    kept = {layer: [Sequence(spec.attentions()[layer], 30, 10 * layer + n) for n in range(2)] for layer in range(4)}
+    for start, stop in ((0, 13), (13, 29), (29, 30)):
+        step = cache.layout({0: (start, stop), 1: (start, stop)})
+        pass_ = cache.backend.plan(step)
+        for layer, own in kept.items():
+            q, k, v = (
+                torch.cat([side[start:stop] for side in sides])
+                for sides in zip(*((o.q, o.k, o.v) for o in own), strict=True)
+            )
+            found = pass_.attend(layer, own[0].a, q, k, v)
+            right = torch.cat([one.right(start, stop, None) for one in own])
+            torch.testing.assert_close(found.double(), right, rtol=0, atol=2e-6)
+
+
 def test_an_empty_step_attends_to_nothing() -> None:
-    spec = model(4, 2, 16, None, 3)
-    cache = Cache(spec, [], 4, scattered=False)
+    spec = of(grouped(4, 2, 16), grouped(4, 2, 16, 3), latent(4, 8, 4))
+    pass_ = cache_of(spec, [], 4, scattered=False).backend.plan(layout([[], []], [], [], 4))
     empty = torch.empty(0, 4, 16)
-    step = layout([], [], [], 4)
     for layer in (0, 1):
-        found = cache.backend.plan(step).attend(layer, spec.layers[layer].attention, empty, empty[:, :2], empty[:, :2])
-        assert found.shape == (0, 4, 16)
+        assert pass_.attend(layer, spec.attentions()[layer], empty, empty[:, :2], empty[:, :2]).shape == (0, 4, 16)
+    assert pass_.attend(2, spec.attentions()[2], empty[..., :12], empty[:, :1, :12], None).shape == (0, 4, 8)
+
+
+def test_a_recurrent_layer_is_given_its_states_and_whose_tokens_are_where() -> None:
+    spec = of(recurrent(), grouped(4, 2, 16), recurrent())
+    backend = choose_backend(CPU, spec, num_blocks=[3], block_size=4, dtype=torch.bfloat16, num_states=7)
+    tables = [[torch.tensor([0]), torch.tensor([1, 2]), torch.tensor([]), torch.tensor([2])]]
+    pass_ = backend.plan(layout(tables, [0, 5, 2, 0], [3, 6, 2, 1], 4, state_slots=[6, 0, 3, 1]))
+    first, last = pass_.recurrent(0), pass_.recurrent(2)
+    assert list(first.sequences) == [Rows(6, 0, 3, True), Rows(0, 3, 4, False), Rows(1, 4, 5, True)]
+    assert (first.conv.shape, first.conv.dtype) == ((7, 2 * 2 * 8 + 4 * 6, 3), torch.bfloat16)
+    assert (first.memory.shape, first.memory.dtype) == ((7, 4, 8, 6), torch.float32)
+    first.memory[6] = 1.0
+    last.memory[6] = 2.0
+    assert pass_.recurrent(0).memory[6].eq(1).all(), "each layer has its own"
 
 
 def test_the_cache_takes_what_the_spec_says() -> None:
-    spec = model(4, 2, 16, None, 3)
-    backend = choose_backend(CPU, spec, num_blocks=5, block_size=4, dtype=torch.bfloat16)
-    assert backend.kv_bytes == 5 * 4 * spec.kv_numbers_per_token() * 2
+    spec = of(grouped(4, 2, 16), grouped(4, 2, 16, 3), latent(4, 8, 4), recurrent())
+    backend = choose_backend(CPU, spec, num_blocks=[5, 3], block_size=4, dtype=torch.bfloat16, num_states=2)
+    state = 56 * 3 * 2 + 4 * 8 * 6 * 4
+    assert backend.kv_bytes == (5 * 4 * (2 * 2 * 16 + 12) + 3 * 4 * (2 * 2 * 16)) * 2 + 2 * state
 
 
 def test_a_cache_that_is_too_large_is_named() -> None:
     with pytest.raises(DeviceError, match="the KV cache takes .* lower kv_cache_memory") as raised:
-        choose_backend(CPU, model(4, 2, 16, None), num_blocks=2**44, block_size=4, dtype=torch.bfloat16)
+        choose_backend(CPU, model(4, 2, 16, None), num_blocks=[2**44], block_size=4, dtype=torch.bfloat16)
     assert raised.value.device == "cpu"

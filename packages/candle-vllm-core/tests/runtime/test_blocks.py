@@ -5,11 +5,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from candle_vllm_core.runtime.blocks import BlockPool, block_key
 
 
-def test_blocks_for_rounds_up() -> None:
-    pool = BlockPool(4, 16)
-    assert [pool.blocks_for(count) for count in (0, 1, 16, 17)] == [0, 1, 1, 2]
-
-
 def test_a_key_stands_for_everything_before_it() -> None:
     first, other = block_key(b"", [1, 2]), block_key(b"", [2, 1])
     assert block_key(first, [3, 4]) == block_key(block_key(b"", [1, 2]), [3, 4])
@@ -17,26 +12,18 @@ def test_a_key_stands_for_everything_before_it() -> None:
 
 
 def test_a_registered_block_is_found_until_it_is_given_out_again() -> None:
-    pool = BlockPool(2, 2)
+    pool = BlockPool(2)
     [block] = pool.allocate(1)
     pool.register(block, b"key")
     pool.release([block])
-    assert pool.match([b"key"]) == [block] and pool.num_cached == 1
+    assert pool.find(b"key") == block and pool.num_cached == 1
     assert pool.allocate(1) != [block], "blank blocks are given out first"
     assert pool.allocate(1) == [block]
-    assert pool.match([b"key"]) == [] and pool.num_cached == 0
-
-
-def test_match_stops_at_the_first_key_that_is_missing() -> None:
-    pool = BlockPool(3, 2)
-    blocks = pool.allocate(3)
-    for block, key in zip(blocks, (b"a", b"b", b"c"), strict=True):
-        pool.register(block, key)
-    assert pool.match([b"a", b"x", b"c"]) == blocks[:1]
+    assert pool.find(b"key") is None and pool.num_cached == 0
 
 
 def test_the_least_recently_used_content_goes_first_and_a_prefix_outlives_its_tail() -> None:
-    pool = BlockPool(4, 2)
+    pool = BlockPool(4)
     old, new = pool.allocate(2), pool.allocate(2)
     for block, key in zip(old + new, (b"o1", b"o2", b"n1", b"n2"), strict=True):
         pool.register(block, key)
@@ -45,15 +32,8 @@ def test_the_least_recently_used_content_goes_first_and_a_prefix_outlives_its_ta
     assert pool.allocate(4) == [old[1], old[0], new[1], new[0]]
 
 
-def test_without_a_prefix_cache_nothing_is_registered() -> None:
-    pool = BlockPool(1, 2, prefix_cache=False)
-    [block] = pool.allocate(1)
-    pool.register(block, b"key")
-    assert pool.match([b"key"]) == []
-
-
 def test_giving_a_block_back_twice_is_found() -> None:
-    pool = BlockPool(1, 2)
+    pool = BlockPool(1)
     blocks = pool.allocate(1)
     pool.release(blocks)
     with pytest.raises(RuntimeError, match="twice"):
@@ -67,7 +47,7 @@ class Blocks(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = BlockPool(6, 2)
+        self.pool = BlockPool(6)
         self.references = 0
 
     @precondition(lambda self: self.pool.num_free)
@@ -84,7 +64,7 @@ class Blocks(RuleBasedStateMachine):
 
     @rule(target=held, keys=st.lists(st.binary(min_size=1, max_size=1), min_size=1, max_size=3, unique=True))
     def share(self, keys: list[bytes]) -> list[int]:
-        blocks = self.pool.match(keys)
+        blocks = [block for key in keys if (block := self.pool.find(key)) is not None]
         expected = self.pool.num_free_without(blocks)
         self.pool.share(blocks)
         assert self.pool.num_free == expected

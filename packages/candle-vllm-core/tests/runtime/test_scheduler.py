@@ -1,14 +1,15 @@
 import pytest
 from null_runner import make_request
 
-from candle_vllm_core.runtime.blocks import BlockPool
+from candle_vllm_core.runtime.kv import KVBlocks, KVSizes
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.scheduler import Scheduler, Step
 from candle_vllm_core.types import GenerationParams
 
 
 def scheduler(num_blocks: int = 64, block_size: int = 4, batch: int = 8, chunk: int | None = 16, cache: bool = True):
-    return Scheduler(BlockPool(num_blocks, block_size, prefix_cache=cache), max_batch_size=batch, chunk_size=chunk)
+    sizes = KVSizes(block_size=block_size, windows=(None,), num_blocks=(num_blocks,))
+    return Scheduler(KVBlocks(sizes, prefix_cache=cache), max_batch_size=batch, chunk_size=chunk)
 
 
 def lengths(step: Step) -> dict[int, int]:
@@ -84,7 +85,7 @@ def test_the_least_urgent_is_preempted_and_computed_again() -> None:
     run(chosen, chosen.schedule())
     run(chosen, chosen.schedule())
     assert lengths(chosen.schedule()) == {1: 1}
-    assert (chosen.preemptions, second.block_table, second.num_computed) == (1, [], 0)
+    assert (chosen.preemptions, second.block_tables, second.num_computed) == (1, [], 0)
     assert second.num_uncomputed == second.num_tokens == 5
     chosen.release(first)
     assert lengths(chosen.schedule()) == {2: 5}
@@ -108,7 +109,7 @@ def test_a_prompt_that_begins_like_an_earlier_one_is_not_computed_again() -> Non
     chosen.add(second)
     assert lengths(chosen.schedule())[2] == 3
     assert second.num_cached == 8
-    assert second.block_table[:2] == first.block_table[:2]
+    assert second.block_tables[0][:2] == first.block_tables[0][:2]
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -1,4 +1,4 @@
-"""A runner without a model: its cache holds the tokens themselves, and the next token is a hash of what it reads there.
+"""A runner without a model: its caches hold the tokens themselves, and the next token is a hash of what it reads there.
 
 So an answer is right only if every block that it was computed from held just what it should.
 """
@@ -9,22 +9,44 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from candle_vllm_core.detokenizer import TextStream
+from candle_vllm_core.runtime.kv import FREED, KVSizes
 from candle_vllm_core.runtime.request import Drawn, Limits, Request
-from candle_vllm_core.runtime.scheduler import Step
+from candle_vllm_core.runtime.scheduler import Slice, Step
 from candle_vllm_core.types import GenerationChunk, GenerationParams
 
 VOCAB = 50
 POISON = -1
 
 
-def next_token(tokens: Sequence[int]) -> int:
-    return zlib.crc32(repr(list(tokens)).encode()) % VOCAB
+Windows = Sequence[int | None]
 
 
-def alone(prompt: Sequence[int], count: int) -> list[int]:
+def next_token(tokens: Sequence[int], windows: Windows = (None,), recurrent: bool = False) -> int:
+    """What the last of these tokens draws: a hash of what each group of layers sees, and of the state."""
+    seen = [tokens[first_seen(len(tokens) - 1, window) :] for window in windows]
+    return drawn(seen, after(0, tokens) if recurrent else 0)
+
+
+def drawn(seen: Sequence[Sequence[int]], state: int) -> int:
+    return zlib.crc32(repr([*map(list, seen), state]).encode()) % VOCAB
+
+
+def after(state: int, tokens: Sequence[int]) -> int:
+    """A recurrent state after some more tokens."""
+    for token in tokens:
+        state = zlib.crc32(token.to_bytes(4, "little"), state)
+    return state
+
+
+def first_seen(position: int, window: int | None) -> int:
+    return 0 if window is None else max(0, position - window + 1)
+
+
+def alone(prompt: Sequence[int], count: int, windows: Windows = (None,), recurrent: bool = False) -> list[int]:
+    """The answer to a prompt that nothing else disturbs."""
     tokens = list(prompt)
     for _ in range(count):
-        tokens.append(next_token(tokens))
+        tokens.append(next_token(tokens, windows, recurrent))
     return tokens[len(prompt) :]
 
 
@@ -52,27 +74,55 @@ def make_request(
 
 
 class NullRunner:
-    def __init__(self, num_blocks: int, block_size: int) -> None:
-        self.num_blocks, self.block_size = num_blocks, block_size
-        self.slots = [POISON] * (num_blocks * block_size)
+    """Computes steps over caches of tokens, one for each group of layers, and over states that are hashes."""
+
+    def __init__(self, sizes: KVSizes) -> None:
+        self.sizes = sizes
+        self.slots = [[POISON] * (count * sizes.block_size) for count in sizes.num_blocks]
+        self.states = [POISON] * sizes.num_states
         self.steps: list[Step] = []
         self.forgotten: list[int] = []
+        self.wrong: list[str] = []
+        """What some token of a step saw that is not what it should have seen."""
         self.fault: Callable[[Step], None] = lambda step: None
 
     def run(self, step: Step) -> list[Drawn]:
         self.fault(step)
         self.steps.append(step)
         for part in step:
-            tokens = part.request.token_slice(part.start, part.stop)
-            for position, token in zip(range(part.start, part.stop), tokens, strict=True):
-                self.slots[self._slot(part.request, position)] = token
-        return [Drawn(next_token(self._read(part.request, part.stop))) for part in step if part.samples]
+            self._write(part)
+        tokens = [self._compute(part) for part in step]
+        return [Drawn(token) for part, token in zip(step, tokens, strict=True) if part.samples]
 
     def forget(self, request_id: int) -> None:
         self.forgotten.append(request_id)
 
-    def _read(self, request: Request, count: int) -> list[int]:
-        return [self.slots[self._slot(request, position)] for position in range(count)]
+    def _write(self, part: Slice) -> None:
+        tokens = part.request.token_slice(part.start, part.stop)
+        for group, slots in enumerate(self.slots):
+            for position, token in zip(range(part.start, part.stop), tokens, strict=True):
+                slots[self._slot(part.request, group, position)] = token
 
-    def _slot(self, request: Request, position: int) -> int:
-        return request.block_table[position // self.block_size] * self.block_size + position % self.block_size
+    def _compute(self, part: Slice) -> int:
+        seen = [self._read(part, group) for group in range(len(self.slots))]
+        state = 0
+        if (slot := part.request.state_slot) is not None:
+            before = self.states[slot] if part.start else 0
+            state = self.states[slot] = after(before, part.request.token_slice(part.start, part.stop))
+        return drawn(seen, state)
+
+    def _read(self, part: Slice, group: int) -> list[int]:
+        """What the slice's last token sees; what its first one sees besides is only checked."""
+        window = self.sizes.windows[group]
+        start = first_seen(part.start, window)
+        found = [self.slots[group][self._slot(part.request, group, at)] for at in range(start, part.stop)]
+        if found != part.request.token_slice(start, part.stop):
+            self.wrong.append(f"request {part.request.id} saw {found} from {start} to {part.stop} in group {group}")
+        return found[first_seen(part.stop - 1, window) - start :]
+
+    def _slot(self, request: Request, group: int, position: int) -> int:
+        size = self.sizes.block_size
+        block = request.block_tables[group][position // size]
+        if block == FREED:
+            raise LookupError(f"request {request.id} has let go of token {position} in group {group}")
+        return block * size + position % size

@@ -9,26 +9,104 @@ from torch import Tensor
 
 from candle_vllm_core.attention import choose_backend
 from candle_vllm_core.attention.backend import Layout
+from candle_vllm_core.attention.reference import ReferenceBackend
 from candle_vllm_core.model.decoder import Decoder
+from candle_vllm_core.spec import Decoder as Spec
 
 CPU = torch.device("cpu")
+FREED = -1
 
 
 def layout(
-    tables: Sequence[Tensor], starts: Sequence[int], stops: Sequence[int], block_size: int, tokens: Tensor | None = None
+    tables: Sequence[Sequence[Tensor]],
+    starts: Sequence[int],
+    stops: Sequence[int],
+    block_size: int,
+    tokens: Tensor | None = None,
+    state_slots: Sequence[int] = (),
 ) -> Layout:
-    """The layout of a step in which each sequence computes its tokens from start up to stop."""
+    """The layout of a step in which each sequence computes its tokens from start up to stop; tables are by group."""
     positions = [torch.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
-    slots = [t[at // block_size] * block_size + at % block_size for t, at in zip(tables, positions, strict=True)]
     empty = torch.zeros(0, dtype=torch.int64)
     return Layout(
         tokens=torch.cat([empty, *positions]) if tokens is None else tokens,
         positions=torch.cat([empty, *positions]),
-        slot_mapping=torch.cat([empty, *slots]),
-        block_tables=[table[: -(-stop // block_size)] for table, stop in zip(tables, stops, strict=True)],
+        slot_mapping=[
+            torch.cat(
+                [
+                    empty,
+                    *(
+                        t[at // block_size] * block_size + at % block_size
+                        for t, at in zip(each, positions, strict=True)
+                    ),
+                ]
+            )
+            for each in tables
+        ],
+        block_tables=[[t[: -(-stop // block_size)] for t, stop in zip(each, stops, strict=True)] for each in tables],
         query_lens=[stop - start for start, stop in zip(starts, stops, strict=True)],
         seq_lens=list(stops),
+        state_slots=state_slots,
     )
+
+
+class Caches:
+    """A backend full of NaN and the tables of some sequences in it, one for each group of layers.
+
+    Blocks that slide out of a window are filled with NaN again and, where blocks are scattered, the next to be given to
+    anyone.
+    """
+
+    def __init__(
+        self, spec: Spec, lengths: Sequence[int], block_size: int, *, dtype: torch.dtype, scattered: bool, seed: int = 0
+    ) -> None:
+        self.block_size = block_size
+        self._groups, self._scattered = spec.groups(), scattered
+        generator = torch.Generator().manual_seed(seed)
+        counts = [-(-length // block_size) for length in lengths]
+        total = sum(counts) + 3
+        order = torch.randperm(total, generator=generator) if scattered else torch.arange(total)
+        self._own = [[blocks.tolist() for blocks in order[: sum(counts)].split(counts)] for _ in self._groups]
+        self._slid: list[list[int]] = [[] for _ in self._groups]
+        self.tables: list[list[list[int]]] = [[[] for _ in lengths] for _ in self._groups]
+        self.state_slots = torch.randperm(len(lengths), generator=generator).tolist()
+        self.backend: ReferenceBackend = choose_backend(
+            CPU,
+            spec,
+            num_blocks=[total] * len(self._groups),
+            block_size=block_size,
+            dtype=dtype,
+            num_states=len(lengths),
+        )
+        for tensor in (*self.backend.cache.layers.values(), *sum(self.backend.cache.states.values(), ())):
+            tensor.fill_(torch.nan)
+
+    def layout(self, parts: Mapping[int, tuple[int, int]], tokens: Tensor | None = None) -> Layout:
+        """A step in which sequences compute their tokens from start up to stop."""
+        for sequence, (start, stop) in parts.items():
+            self._slide(sequence, start)
+            self._extend(sequence, stop)
+        tables = [[torch.tensor(each[sequence], dtype=torch.int64) for sequence in parts] for each in self.tables]
+        starts, stops = [start for start, _ in parts.values()], [stop for _, stop in parts.values()]
+        slots = [self.state_slots[sequence] for sequence in parts]
+        return layout(tables, starts, stops, self.block_size, tokens, slots if self.backend.cache.states else ())
+
+    def _slide(self, sequence: int, position: int) -> None:
+        for group, each, slid in zip(self._groups, self.tables, self._slid, strict=True):
+            table = each[sequence]
+            gone = 0 if group.window is None else max(position - group.window + 1, 0) // self.block_size
+            for index, block in enumerate(table[:gone]):
+                if block != FREED:
+                    for layer in group.layers:
+                        slots = self.backend.cache.layers[layer]
+                        slots[block * self.block_size : (block + 1) * self.block_size] = torch.nan
+                    slid += [block] if self._scattered else []
+                    table[index] = FREED
+
+    def _extend(self, sequence: int, stop: int) -> None:
+        for each, own, slid in zip(self.tables, self._own, self._slid, strict=True):
+            while len(each[sequence]) * self.block_size < stop:
+                each[sequence].append(slid.pop() if slid else own[sequence].pop(0))
 
 
 class Paged:
@@ -45,30 +123,18 @@ class Paged:
     ) -> None:
         self._decoder = decoder
         self._sequences = sequences
-        self._block_size = block_size
         self._done = dict.fromkeys(sequences, 0)
-        counts = [-(-len(tokens) // block_size) for tokens in sequences.values()]
-        num_blocks = sum(counts) + 3
-        order = torch.randperm(num_blocks) if scattered else torch.arange(num_blocks)
-        self._tables = dict(zip(sequences, order[: sum(counts)].split(counts), strict=True))
-        self.backend = choose_backend(CPU, decoder.spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype)
-        for layer in self.backend.cache.layers:
-            layer.fill_(float("nan"))
+        self._numbers = {name: number for number, name in enumerate(sequences)}
+        lengths = [len(tokens) for tokens in sequences.values()]
+        self.caches = Caches(decoder.spec, lengths, block_size, dtype=dtype, scattered=scattered)
 
     def step(self, parts: Mapping[str, int]) -> dict[str, Tensor]:
         """Logits [tokens, vocab] of the next so many tokens of each named sequence."""
-        starts = {name: self._done[name] for name in parts}
-        stops = {name: starts[name] + count for name, count in parts.items()}
-        tokens = [self._sequences[name][starts[name] : stops[name]] for name in parts]
-        step = layout(
-            [self._tables[name] for name in parts],
-            list(starts.values()),
-            list(stops.values()),
-            self._block_size,
-            torch.cat(tokens),
-        )
-        logits = self._decoder(step.tokens, self.backend.plan(step))
-        self._done |= stops
+        spans = {name: (self._done[name], self._done[name] + count) for name, count in parts.items()}
+        tokens = torch.cat([self._sequences[name][start:stop] for name, (start, stop) in spans.items()])
+        step = self.caches.layout({self._numbers[name]: span for name, span in spans.items()}, tokens)
+        logits = self._decoder(step.tokens, self.caches.backend.plan(step))
+        self._done |= {name: stop for name, (_, stop) in spans.items()}
         return dict(zip(parts, logits.split(list(parts.values())), strict=True))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..spec import Decoder
@@ -10,9 +12,20 @@ from .reference import ReferenceBackend
 
 
 def choose_backend(
-    device: torch.device, spec: Decoder, *, num_blocks: int, block_size: int, dtype: torch.dtype
+    device: torch.device,
+    spec: Decoder,
+    *,
+    num_blocks: Sequence[int],
+    block_size: int,
+    dtype: torch.dtype,
+    num_states: int = 0,
 ) -> ReferenceBackend:
-    """The best attention that a device has, with a KV cache of `num_blocks` blocks of `block_size` tokens."""
-    return ReferenceBackend(
-        spec, KVCache(spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device)
+    """The best attention that a device has, with a KV cache.
+
+    `num_blocks` says for each group of layers how many blocks of `block_size` tokens it gets, and `num_states` how many
+    sequences can have recurrent states.
+    """
+    cache = KVCache(
+        spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device, num_states=num_states
     )
+    return ReferenceBackend(spec, cache)

@@ -4,32 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..spec import Attention
+from ..spec import Attention, LatentAttention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """One step of the scheduler as tensors: the tokens of all its sequences, one after the other.
 
-    A slot is a place for one token in the KV cache: slot = block * block_size + offset in the block.
+    A slot is a place for one token in the KV cache: slot = block * block_size + offset in the block. Each group of
+    layers (`spec.Decoder.groups`) has slots and blocks of its own.
     """
 
     tokens: Tensor
     """[tokens] int64"""
     positions: Tensor
     """[tokens] int64, a token's place in its own sequence"""
-    slot_mapping: Tensor
-    """[tokens] int64, the slot that each token's keys and values are written to"""
-    block_tables: Sequence[Tensor]
-    """for each sequence [blocks] int64, its blocks in order, as many as `seq_lens` needs"""
+    slot_mapping: Sequence[Tensor]
+    """for each group [tokens] int64, the slot that each token's keys and values are written to"""
+    block_tables: Sequence[Sequence[Tensor]]
+    """for each group and sequence [blocks] int64, its blocks in order, as many as `seq_lens` needs; those that no token
+    of this step sees may be any number, and are not read"""
     query_lens: Sequence[int]
     """for each sequence, how many of its tokens are in this step"""
     seq_lens: Sequence[int]
     """for each sequence, how many tokens it has in the cache when this step is done"""
+    state_slots: Sequence[int] = ()
+    """for each sequence, where its recurrent states lie; empty if no layer has any"""
+
+
+class Rows(NamedTuple):
+    """One sequence's tokens in a step, and where its recurrent state lies."""
+
+    slot: int
+    start: int
+    stop: int
+    is_first: bool
+    """Whether they begin the sequence: its state is zero, whatever is in the slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The recurrent states of one layer, and which of them are whose in this step; to be changed where they lie."""
+
+    conv: Tensor
+    """[slots, conv_dim, kernel - 1], what the convolution saw last"""
+    memory: Tensor
+    """[slots, value_heads, key_dim, value_dim], float32"""
+    sequences: Sequence[Rows]
+    """in the order of their rows, only those that have tokens in this step"""
 
 
 class Pass(Protocol):
@@ -38,11 +64,25 @@ class Pass(Protocol):
     positions: Tensor
     """[tokens] int64"""
 
-    def attend(self, layer: int, attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Write k and v [tokens, kv_heads, head_dim] to the cache, attend with q [tokens, heads, head_dim].
+    def attend(
+        self,
+        layer: int,
+        attention: Attention | LatentAttention,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor | None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Write k [tokens, kv_heads, key_dim] and v [.., value_dim] to the cache; attend.
 
-        Returns [tokens, heads, head_dim]. Each token sees its own sequence up to itself, within the window.
+        q is [tokens, heads, key_dim], the result [tokens, heads, value_dim]. v is None where the value is the key's
+        beginning. `sinks` [heads] are scores that take part in the softmax and give nothing. Each token sees its own
+        sequence up to itself, within the window.
         """
+        ...
+
+    def recurrent(self, layer: int) -> States:
+        """What a layer without a cache of tokens keeps of the sequences in this step."""
         ...
 
 

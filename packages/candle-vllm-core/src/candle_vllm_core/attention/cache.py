@@ -1,16 +1,18 @@
-"""The KV cache: for each layer one tensor of slots, a slot being the keys and values of one token."""
+"""The KV cache: one tensor of slots for each layer that keeps tokens, one of states for each that is recurrent."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import DeviceError
-from ..spec import Attention, Decoder
+from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 
 
 class KVCache:
-    """Keys and values of all tokens that sequences hold; which slots are whose is the block tables' affair.
+    """What layers keep of all sequences; which slots are whose is the block tables' affair.
 
     A slot is block * block_size + offset, so the tokens of consecutive blocks lie side by side. What was never written
     is not initialised, and is never read.
@@ -20,48 +22,75 @@ class KVCache:
     """
 
     def __init__(
-        self, spec: Decoder, *, num_blocks: int, block_size: int, dtype: torch.dtype, device: torch.device
+        self,
+        spec: Decoder,
+        *,
+        num_blocks: Sequence[int],
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        num_states: int = 0,
     ) -> None:
-        self.block_size = block_size
-        self.num_blocks = num_blocks
-        self.layers = [
-            _slots(num_blocks * block_size, layer.attention, dtype=dtype, device=device) for layer in spec.layers
-        ]
-        """for each layer [slots, 2, kv_heads, head_dim]"""
+        self.block_size, self.dtype, self.device = block_size, dtype, device
+        keeping = {layer: a for layer, a in enumerate(spec.attentions()) if not isinstance(a, DeltaNet)}
+        self.layers: dict[int, Tensor] = {}
+        """by layer [slots, 2, kv_heads, head_dim]; [slots, 1, 1, key_dim] where the value is the key's beginning"""
+        for group, count in zip(spec.groups(), num_blocks, strict=True):
+            for layer in group.layers:
+                shape = (count * block_size, *_slot_shape(keeping[layer]))
+                self.layers[layer] = _empty(shape, dtype, device)
+        self._value_dims = {layer: attention.value_dim for layer, attention in keeping.items()}
+        self.states = {
+            layer: _states(attention, num_states, dtype, device)
+            for layer, attention in enumerate(spec.attentions())
+            if isinstance(attention, DeltaNet)
+        }
+        """by layer the convolution's [states, conv_dim, kernel - 1] and the memory [states, value_heads, key_dim,
+        value_dim], which is float32"""
 
     @property
     def num_bytes(self) -> int:
         """The memory that the cache takes."""
-        return sum(layer.nbytes for layer in self.layers)
+        states = (tensor for pair in self.states.values() for tensor in pair)
+        return sum(tensor.nbytes for tensor in (*self.layers.values(), *states))
 
-    def write(self, layer: int, slot_mapping: Tensor, k: Tensor, v: Tensor) -> None:
-        """Put k and v [tokens, kv_heads, head_dim] into the slots [tokens]."""
-        self.layers[layer].index_copy_(0, slot_mapping, torch.stack((k, v), 1))
+    def write(self, layer: int, slot_mapping: Tensor, k: Tensor, v: Tensor | None) -> None:
+        """Put k [tokens, kv_heads, key_dim] and v, unless it is the key's beginning, into the slots [tokens]."""
+        self.layers[layer].index_copy_(0, slot_mapping, k[:, None] if v is None else torch.stack((k, v), 1))
 
     def slots(self, layer: int, start: int, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [1, kv_heads, length, head_dim] of neighbouring slots, as views."""
-        return _sides(self.layers[layer].narrow(0, start, length))
+        """Keys [1, kv_heads, length, key_dim] and values [.., value_dim] of neighbouring slots, as views."""
+        return self._sides(layer, self.layers[layer].narrow(0, start, length))
 
     def blocks(self, layer: int, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [1, kv_heads, blocks * block_size, head_dim] of blocks [blocks] in any order, as copies."""
+        """Keys and values of blocks [blocks] in any order, as those of `slots` but copied."""
         slots = self.layers[layer]
-        found = slots.view(self.num_blocks, -1).index_select(0, blocks)
-        return _sides(found.view(-1, *slots.shape[1:]))
+        found = slots.view(slots.shape[0] // self.block_size, -1).index_select(0, blocks)
+        return self._sides(layer, found.view(-1, *slots.shape[1:]))
+
+    def _sides(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        k, *v = slots.permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
+        return k, v[0] if v else k[..., : self._value_dims[layer]]
 
 
-def _slots(count: int, attention: Attention, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-    shape = (count, 2, attention.kv_heads, attention.head_dim)
+def _slot_shape(attention: Attention | LatentAttention) -> tuple[int, int, int]:
+    sides = 2 if isinstance(attention, Attention) else 1
+    return sides, attention.kv_heads, attention.key_dim
+
+
+def _states(attention: DeltaNet, count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    a = attention
+    conv = _empty((count, a.conv_dim, a.kernel - 1), dtype, device)
+    return conv, _empty((count, a.value_heads, a.key_dim, a.value_dim), torch.float32, device)
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     try:
         return torch.empty(shape, dtype=dtype, device=device)
     except RuntimeError as error:
-        needed = count * attention.kv_numbers_per_token() * dtype.itemsize
+        needed = torch.Size(shape).numel() * dtype.itemsize
         raise DeviceError(
             f"the KV cache takes {needed:,} bytes for each layer, which {device} does not have; "
             "lower kv_cache_memory or kv_fraction",
             str(device),
         ) from error
-
-
-def _sides(slots: Tensor) -> tuple[Tensor, Tensor]:
-    k, v = slots.permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
-    return k, v

@@ -1,4 +1,4 @@
-"""The KV cache's blocks: who holds which, and which still hold what an earlier prompt computed. No torch here.
+"""One pool of KV blocks: which are held, and which still hold what an earlier prompt computed. No torch here.
 
 A block is a fixed run of slots. A full block is known by a key, the SHA-256 of its predecessor's key and its tokens: it
 stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys.
@@ -24,10 +24,9 @@ class BlockPool:
     recently.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, *, prefix_cache: bool = True) -> None:
-        """`num_blocks` blocks of `block_size` slots, all of them free."""
-        self.num_blocks, self.block_size = num_blocks, block_size
-        self.prefix_cache = prefix_cache
+    def __init__(self, num_blocks: int) -> None:
+        """`num_blocks` blocks, all of them free."""
+        self.num_blocks = num_blocks
         self._references = [0] * num_blocks
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
         self.num_cached = 0
@@ -45,10 +44,6 @@ class BlockPool:
         """Blocks that some sequence holds."""
         return self.num_blocks - len(self._free)
 
-    def blocks_for(self, num_tokens: int) -> int:
-        """How many blocks so many tokens take."""
-        return -(-num_tokens // self.block_size)
-
     def allocate(self, count: int) -> list[int]:
         """Take `count` blocks; the caller has seen that so many are free."""
         return [self._allocate_one() for _ in range(count)]
@@ -61,21 +56,16 @@ class BlockPool:
         self._references[block] = 1
         return block
 
-    def match(self, keys: Sequence[bytes]) -> list[int]:
-        """The blocks of the longest run of keys, from the first, whose content is there. Nothing is taken."""
-        found = []
-        for key in keys:
-            if (block := self._block_of.get(key)) is None:
-                break
-            found.append(block)
-        return found
+    def find(self, key: bytes) -> int | None:
+        """The block whose content stands for this key, if there is one. Nothing is taken."""
+        return self._block_of.get(key)
 
     def num_free_without(self, blocks: Sequence[int]) -> int:
         """How many blocks would be free if `blocks` were taken."""
         return len(self._free) - sum(block in self._free for block in blocks)
 
     def share(self, blocks: Sequence[int]) -> None:
-        """Take blocks that `match` found."""
+        """Take blocks that `find` found."""
         for block in blocks:
             if self._references[block] == 0:
                 del self._free[block]
@@ -84,7 +74,7 @@ class BlockPool:
 
     def register(self, block: int, key: bytes) -> None:
         """Say that a held block is full and what it stands for; a block that already stands for that stays the one."""
-        if self.prefix_cache and key not in self._block_of and block not in self._key_of:
+        if key not in self._block_of and block not in self._key_of:
             self._key_of[block], self._block_of[key] = key, block
 
     def release(self, blocks: Sequence[int]) -> None:

@@ -17,8 +17,8 @@ from ..config import EngineConfig
 from ..errors import EngineClosedError
 from ..tokenizer import Tokenizer
 from ..types import EngineStats, ModelInfo
-from .blocks import BlockPool
 from .device import return_freed_memory
+from .kv import KVBlocks
 from .request import Limits, Request
 from .runner import ModelRunner
 from .scheduler import Emission, Scheduler
@@ -119,9 +119,9 @@ class EngineLoop:
     def _open(self) -> None:
         config = self._config
         runner = ModelRunner(config)
-        pool = BlockPool(runner.num_blocks, runner.block_size, prefix_cache=config.enable_prefix_cache)
+        kv = KVBlocks(runner.kv_sizes, prefix_cache=config.enable_prefix_cache)
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
-        scheduler = Scheduler(pool, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
+        scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
         self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
         self._stepper = Stepper(scheduler, runner)
 

@@ -29,7 +29,7 @@ class Limits:
     max_sequence_length: int
     """The longest sequence that the model or its config allows, in tokens."""
     kv_tokens: int | None = None
-    """How many tokens the whole KV cache holds; None: more than any sequence needs."""
+    """How many tokens of one sequence the KV cache can hold; None: as many as any has."""
     eos_token_ids: frozenset[int] = frozenset()
 
     @property
@@ -88,7 +88,12 @@ class Request:
     sink: Sink
     arrived: float = field(default_factory=time.monotonic)
     generated: list[int] = field(default_factory=list)
-    block_table: list[int] = field(default_factory=list)
+    block_tables: list[list[int]] = field(default_factory=list)
+    """While it runs: for each group of layers its blocks in order, those it has let go of marked."""
+    block_keys: list[bytes] = field(default_factory=list)
+    """The keys of its full blocks, as far as they were needed."""
+    state_slot: int | None = None
+    """While it runs: where its recurrent state lies, if the model keeps one."""
     num_computed: int = 0
     """Tokens whose keys and values are in the cache."""
     num_cached: int | None = None

@@ -18,6 +18,8 @@ from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
 from .device import dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
+from .kv import KVSizes
+from .kv_memory import KVNeeds, Load, divide, enough
 from .request import Drawn, Limits
 from .sampling import RowLogprobs, Sampler
 from .scheduler import Step
@@ -43,63 +45,71 @@ class ModelRunner:
         self.block_size = config.block_size or (CPU_BLOCK_SIZE if self.device.type == "cpu" else GPU_BLOCK_SIZE)
         source = open_source(config.model_path)
         try:
-            spec = decoder_spec(source.config)
+            spec = decoder_spec(
+                source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor
+            )
             max_length = _max_sequence_length(config, spec)
             self.tokenizer = Tokenizer.from_directory(source.path)
             self._model = build_decoder(
                 spec, source, device=self.device, dtype=self._dtype, progress=sys.stderr.isatty()
             )
-            self.num_blocks = self._num_blocks(config, spec, max_length)
+            needs = KVNeeds.of(spec, self._dtype.itemsize)
+            load = self._load(config, max_length)
+            self.kv_sizes = self._divide(config, needs, load)
             self._backend = choose_backend(
-                self.device, spec, num_blocks=self.num_blocks, block_size=self.block_size, dtype=self._dtype
+                self.device,
+                spec,
+                num_blocks=self.kv_sizes.num_blocks,
+                block_size=self.block_size,
+                dtype=self._dtype,
+                num_states=self.kv_sizes.num_states,
             )
-            self._describe(source, spec, max_length)
+            self._describe(source, spec, needs, load)
         finally:
             source.close()
         self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
 
-    def _num_blocks(self, config: EngineConfig, spec: DecoderSpec, max_length: int) -> int:
-        block_bytes = self.block_size * self._kv_bytes_per_token(spec)
+    def _load(self, config: EngineConfig, max_length: int) -> Load:
+        chunk = min(config.prefill_chunk_size, max_length) if config.enable_chunked_prefill else max_length
+        return Load(sequences=config.max_batch_size, length=max_length, chunk=chunk, block_size=self.block_size)
+
+    def _divide(self, config: EngineConfig, needs: KVNeeds, load: Load) -> KVSizes:
+        if needs.state_bytes and config.enable_prefix_cache:
+            logger.info(
+                "this model has recurrent layers, whose state belongs to a whole sequence; there is no prefix cache"
+            )
         if config.kv_cache_memory is not None:
             memory = _there(config.kv_cache_memory, self.device)
         else:
-            enough = config.max_batch_size * -(-max_length // self.block_size) * block_bytes
-            memory = min(enough, int(config.kv_fraction * free_memory(self.device)))
-        if (count := memory // block_bytes) > 0 and count * self.block_size > 1:
-            return count
-        raise ConfigError(
-            f"the KV cache gets {memory} bytes and one block of {self.block_size} tokens takes {block_bytes}; "
-            "give it more with kv_cache_memory or kv_fraction",
-            "kv_cache_memory",
-        )
+            memory = min(enough(needs, load), int(config.kv_fraction * free_memory(self.device)))
+        return divide(memory, needs, load)
 
-    def _kv_bytes_per_token(self, spec: DecoderSpec) -> int:
-        return spec.kv_numbers_per_token() * self._dtype.itemsize
-
-    def _describe(self, source: Source, spec: DecoderSpec, max_length: int) -> None:
-        slots = self.num_blocks * self.block_size
-        if slots < max_length:
+    def _describe(self, source: Source, spec: DecoderSpec, needs: KVNeeds, load: Load) -> None:
+        fits = self.kv_sizes.longest(load.chunk)
+        if fits is not None and fits < load.length:
             logger.warning(
                 "the KV cache holds %d tokens, less than one sequence of %d; longer ones end early. "
                 "Raise kv_cache_memory or lower max_sequence_length",
-                slots,
-                max_length,
+                fits,
+                load.length,
             )
+        self.limits = Limits(
+            vocab_size=spec.vocab,
+            max_sequence_length=load.length,
+            kv_tokens=fits,
+            eos_token_ids=self.tokenizer.eos_token_ids,
+        )
         self.info = ModelInfo(
             model_id=source.model_id,
             architecture=architecture(source.config),
-            max_sequence_length=min(max_length, slots),
+            max_sequence_length=self.limits.longest,
             vocab_size=spec.vocab,
             num_parameters=self._model.num_parameters,
             dtype=dtype_name(self._dtype),
             device=str(self.device),
-            kv_bytes_per_token=self._kv_bytes_per_token(spec),
-        )
-        self.limits = Limits(
-            vocab_size=spec.vocab,
-            max_sequence_length=max_length,
-            kv_tokens=slots,
-            eos_token_ids=self.tokenizer.eos_token_ids,
+            kv_bytes_per_token=needs.bytes_per_token,
+            kv_bytes_per_token_beyond_window=needs.bytes_per_token_beyond_window,
+            state_bytes_per_sequence=needs.state_bytes,
         )
 
     @torch.inference_mode()

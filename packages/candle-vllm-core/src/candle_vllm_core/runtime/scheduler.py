@@ -3,8 +3,8 @@
 One step mixes sequences that decode (one token each) with chunks of prompts, under one token budget. Decodes go first:
 a long prompt delays a running answer by no more than one chunk. Smaller `priority` goes first, then earlier arrival.
 
-When a running sequence needs a block and none is free, the least urgent running one is preempted: its blocks are given
-back and it is computed again later. The most urgent one always goes on, so the whole always does.
+When a running sequence needs a block and none is free, the least urgent running one is preempted: it gives back all it
+holds and is computed again later. The most urgent one always goes on, so the whole always does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bisect import insort
 from dataclasses import dataclass
 
 from ..types import GenerationChunk
-from .blocks import BlockPool, block_key
+from .kv import KVBlocks
 from .request import Request
 
 
@@ -45,18 +45,16 @@ def _urgency(request: Request) -> tuple[int, int]:
 class Scheduler:
     """Holds all unfinished requests: `schedule` says what to compute, `advance` that it was, `release` lets one go."""
 
-    def __init__(self, pool: BlockPool, *, max_batch_size: int, chunk_size: int | None) -> None:
+    def __init__(self, kv: KVBlocks, *, max_batch_size: int, chunk_size: int | None) -> None:
         """`chunk_size`: the most tokens of a step, None for prompts that are never cut."""
-        self.pool, self._max_batch_size, self._chunk_size = pool, max_batch_size, chunk_size
+        self.kv, self._max_batch_size, self._chunk_size = kv, max_batch_size, chunk_size
         self.waiting: list[Request] = []
         self.running: list[Request] = []
         self.preemptions = 0
         self.prefix_hit_tokens = 0
-        self._keys: dict[int, list[bytes]] = {}
 
     def add(self, request: Request) -> None:
         """Let a request wait for its turn."""
-        self._keys[request.id] = []
         insort(self.waiting, request, key=_urgency)
 
     def find(self, request_id: int) -> Request | None:
@@ -90,13 +88,12 @@ class Scheduler:
         if length <= 0 or request not in self.running:
             return 0
         stop = request.num_computed + length
-        missing = max(self.pool.blocks_for(stop) - len(request.block_table), 0)
-        while missing > self.pool.num_free:
+        while not self.kv.extend(request, stop):
             victim = self.running[-1]
             self._preempt(victim)
+            slices.pop(victim.id, None)
             if victim is request:
                 return 0
-        request.block_table += self.pool.allocate(missing)
         slices[request.id] = Slice(request, request.num_computed, stop)
         return length
 
@@ -105,40 +102,21 @@ class Scheduler:
         if not self.waiting or len(self.running) >= self._max_batch_size:
             return None
         request = self.waiting[0]
-        cached = self.pool.match(self._prefix_keys(request))
-        computed = len(cached) * self.pool.block_size
-        if self._chunk_size is None and request.num_tokens - computed > budget:
+        prefix = self.kv.match(request)
+        if self._chunk_size is None and request.num_tokens - prefix.num_tokens > budget:
             return None
-        if self.pool.blocks_for(request.num_tokens + 1) - len(cached) > self.pool.num_free_without(cached):
+        if not self.kv.admit(request, prefix, self._chunk_size):
             return None
         self.waiting.pop(0)
         insort(self.running, request, key=_urgency)
-        self.pool.share(cached)
-        request.block_table = cached + self.pool.allocate(self.pool.blocks_for(request.num_tokens) - len(cached))
-        request.num_computed = computed
         if request.num_cached is None:
-            request.num_cached = computed
-            self.prefix_hit_tokens += computed
+            request.num_cached = prefix.num_tokens
+            self.prefix_hit_tokens += prefix.num_tokens
         return request
-
-    def _prefix_keys(self, request: Request) -> list[bytes]:
-        """Keys of the full blocks before the last token, which must always be computed to draw the next one."""
-        if not self.pool.prefix_cache:
-            return []
-        keys, count = self._keys[request.id], (request.num_tokens - 1) // self.pool.block_size
-        self._extend_keys(request, keys, count)
-        return keys[:count]
-
-    def _extend_keys(self, request: Request, keys: list[bytes], count: int) -> None:
-        size = self.pool.block_size
-        for index in range(len(keys), count):
-            parent = keys[-1] if keys else b""
-            keys.append(block_key(parent, request.token_slice(index * size, (index + 1) * size)))
 
     def _preempt(self, request: Request) -> None:
         self.running.remove(request)
-        self.pool.release(request.block_table)
-        request.block_table, request.num_computed = [], 0
+        self.kv.release(request)
         insort(self.waiting, request, key=_urgency)
         self.preemptions += 1
 
@@ -146,18 +124,9 @@ class Scheduler:
         """Note that a step was computed: its full blocks may be shared from now on."""
         for part in step:
             part.request.num_computed = part.stop
-            if self.pool.prefix_cache:
-                self._register(part)
-
-    def _register(self, part: Slice) -> None:
-        size, keys = self.pool.block_size, self._keys[part.request.id]
-        self._extend_keys(part.request, keys, part.stop // size)
-        for index in range(part.start // size, part.stop // size):
-            self.pool.register(part.request.block_table[index], keys[index])
+            self.kv.register(part.request, part.start, part.stop)
 
     def release(self, request: Request) -> None:
-        """Let a request go and take its blocks back."""
+        """Let a request go and take back what it holds."""
         (self.running if request in self.running else self.waiting).remove(request)
-        self.pool.release(request.block_table)
-        request.block_table = []
-        del self._keys[request.id]
+        self.kv.release(request)

@@ -93,14 +93,14 @@ class Stepper:
 
     def stats(self) -> EngineStats:
         """A snapshot; any thread may ask."""
-        pool = self._scheduler.pool
+        kv = self._scheduler.kv
         return EngineStats(
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting),
-            kv_blocks_total=pool.num_blocks,
-            kv_blocks_used=pool.num_used,
-            kv_blocks_cached=pool.num_cached,
-            block_size=pool.block_size,
+            kv_blocks_total=kv.num_blocks,
+            kv_blocks_used=kv.num_used,
+            kv_blocks_cached=kv.num_cached,
+            block_size=kv.block_size,
             prefix_hit_tokens=self._scheduler.prefix_hit_tokens,
             preemptions=self._scheduler.preemptions,
             prompt_tokens=self._prompt_tokens,

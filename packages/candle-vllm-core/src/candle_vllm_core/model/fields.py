@@ -18,7 +18,20 @@ MAX_POSITION = 2**31 - 1
 MAX_EXPERTS = 4096
 MAX_NUMBERS = 65536
 SAYS_NOTHING: tuple[object, ...] = (None, False, "", [], {})
+"""Values of a field that nobody reads; 0 is among them, being equal to false."""
+TOOLS_OWN = ("_", "unsloth_")
+"""Beginnings of the names of fields that tools write for themselves."""
+MOST_NAMED = 8
 LAYER_TYPES = ("full_attention", "sliding_attention", "linear_attention", "chunked_attention")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it, cut short."""
+    return _SHORT.repr(value)
 
 
 class Fields:
@@ -47,12 +60,18 @@ class Fields:
         unknown = [
             str(name)
             for name, value in self._table.items()
-            if name not in self._asked and name not in known and value not in SAYS_NOTHING
+            if name not in self._asked
+            and name not in known
+            and not name.startswith(TOOLS_OWN)
+            and value not in SAYS_NOTHING
         ]
         if unknown:
-            said = reprlib.repr(", ".join(sorted(unknown)))
+            names = sorted(unknown)
+            said = ", ".join(f"`{shown(name)[1:-1]}`" for name in names[:MOST_NAMED])
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise ModelLoadError(
-                f"{self._where}: this version does not know {said}; if it changes nothing, take it out", unknown[:64]
+                f"{self._where}: this version does not know {said}{more}; what changes nothing can be taken out",
+                names[:64],
             )
 
     def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
@@ -78,6 +97,12 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise self.wrong(name, f"a number from {low:g} to {high:g}")
         return float(value)
+
+    def number_or_none(self, name: str, low: float, high: float, absent: float | None) -> float | None:
+        """A number where null has a meaning of its own; a field that is not there is `absent`."""
+        if name in self._table and self._get(name) is None:
+            return None
+        return absent if name not in self._table else self.number(name, low, high)
 
     def numbers(self, name: str, low: float, high: float) -> tuple[float, ...]:
         """A list of finite numbers."""
@@ -118,7 +143,7 @@ class Fields:
         value = self._get(name)
         if value is None:
             return None
-        if not isinstance(value, list) or len(value) != length or any(word not in known for word in value):
+        if not isinstance(value, list) or len(value) != length or any(word not in list(known) for word in value):
             raise self.wrong(name, f"a list of {length} words out of {', '.join(sorted(known))}")
         return value
 
@@ -131,15 +156,25 @@ class Fields:
             raise self.wrong(name, "a table")
         return value
 
+    def leave(self, *names: str) -> None:
+        """Leave entries unread that are no part of the language model."""
+        self._asked.update(names)
+
+    def filled(self, entries: Mapping[str, Any]) -> Fields:
+        """The same table with these entries instead of its own; what is read of it counts as read here."""
+        filled = Fields({**self._table, **entries}, self._where, length=self.length)
+        filled._asked = self._asked
+        return filled
+
     def refuse(self, name: str, harmless: Collection[object], reason: str) -> None:
         """Refuse a field that this version would have to ignore, unless its value changes nothing."""
         value = self._get(name)
-        if value is not None and value not in harmless:
-            raise ModelLoadError(f"{self._where}: `{name}` is {reprlib.repr(value)}; {reason}", [name])
+        if value is not None and value not in list(harmless):
+            raise ModelLoadError(f"{self._where}: `{name}` is {shown(value)}; {reason}", [name])
 
     def wrong(self, name: str, allowed: str) -> ModelLoadError:
         """The error for a field with an impossible value."""
-        found = reprlib.repr(self._table.get(name))
+        found = shown(self._table.get(name))
         return ModelLoadError(f"{self._where}: `{name}` is {found}; it must be {allowed}", [name])
 
     def _default(self, name: str, default: Value | None) -> Value:

@@ -27,14 +27,25 @@ def announce_ready(console: Console, settings: Settings, info: ModelInfo, stats:
         f"{info.dtype} on {info.device}, up to {info.max_sequence_length:,} tokens a sequence)",
     )
     if stats.kv_blocks_total:
-        tokens = stats.kv_blocks_total * stats.block_size
-        _line(console, f"KV cache  {stats.kv_blocks_total:,} blocks of {stats.block_size}: {tokens:,} tokens fit")
+        _line(console, f"KV cache  {kept(info, stats)}")
     if not is_loopback(settings.host) and settings.api_key is None:
         _line(
             console, "[yellow]Open      anyone who reaches this address may use it; --api-key asks for a key[/yellow]"
         )
     _line(console, f"Ready     {url} (Ctrl-C ends it)\n")
     _line(console, escape(example(url, with_key=settings.api_key is not None)))
+
+
+def kept(info: ModelInfo, stats: EngineStats) -> str:
+    """How many blocks there are, and what a sequence takes of them and beside them."""
+    said = f"{stats.kv_blocks_total:,} blocks of {stats.block_size} tokens, {info.kv_bytes_per_token:,} bytes a token"
+    if info.kv_bytes_per_token_beyond_window != info.kv_bytes_per_token:
+        said += f" and {info.kv_bytes_per_token_beyond_window:,} beyond the window"
+    else:
+        said += f": {stats.kv_blocks_total * stats.block_size:,} tokens fit"
+    if info.state_bytes_per_sequence:
+        said += f"; {info.state_bytes_per_sequence:,} bytes a sequence for recurrent layers"
+    return said
 
 
 def example(url: str, *, with_key: bool) -> str:

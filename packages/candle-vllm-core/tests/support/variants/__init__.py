@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import cohere, deepseek, gemma, glm, gpt_oss, granite, llama, mistral, mixtral, olmo, phi, qwen, smollm, stablelm
+from . import (
+    cohere,
+    deepseek,
+    gemma,
+    glm,
+    gpt_oss,
+    granite,
+    llama,
+    mistral,
+    mixtral,
+    olmo,
+    phi,
+    qwen,
+    qwen_next,
+    smollm,
+    stablelm,
+)
 from .common import SIZES as SIZES
 from .common import Variant as Variant
 
@@ -13,6 +29,7 @@ MODELS: Mapping[str, Variant] = {
     **mistral.MODELS,
     **mixtral.MODELS,
     **qwen.MODELS,
+    **qwen_next.MODELS,
     **phi.MODELS,
     **stablelm.MODELS,
     **gemma.MODELS,

@@ -11,13 +11,13 @@ from candle_vllm_server.startup import announce_ready
 @pytest.mark.parametrize(
     ("beyond", "state", "line"),
     [
-        (36_864, 0, "KV cache  8,192 blocks of 16 tokens, 36,864 bytes a token: 131,072 tokens fit"),
-        (4096, 0, "KV cache  8,192 blocks of 16 tokens, 36,864 bytes a token and 4,096 beyond the window"),
-        (0, 0, "KV cache  8,192 blocks of 16 tokens, 36,864 bytes a token and 0 beyond the window"),
+        (36_864, 0, "KV cache  8,192 blocks of 16: 131,072 tokens fit, 36,864 bytes each"),
+        (4096, 0, "KV cache  8,192 blocks of 16: 131,072 tokens fit, 36,864 bytes each and 4,096 beyond the window"),
+        (0, 0, "KV cache  8,192 blocks of 16: 131,072 tokens fit, 36,864 bytes each and 0 beyond the window"),
         (
             36_864,
             1_500_000,
-            "KV cache  8,192 blocks of 16 tokens, 36,864 bytes a token: 131,072 tokens fit; "
+            "KV cache  8,192 blocks of 16: 131,072 tokens fit, 36,864 bytes each; "
             "1,500,000 bytes a sequence for recurrent layers",
         ),
     ],
@@ -31,6 +31,7 @@ def test_the_start_says_what_a_token_takes(beyond: int, state: int, line: str) -
         num_parameters=1_234_567,
         dtype="bf16",
         device="cpu",
+        kv_cache_tokens=131_072,
         kv_bytes_per_token=36_864,
         kv_bytes_per_token_beyond_window=beyond,
         state_bytes_per_sequence=state,

@@ -54,8 +54,7 @@ class EngineConfig:
     enable_prefix_cache: bool = True
     """Keeps the KV of finished prompts while there is room, and reuses it for prompts that begin alike."""
     yarn_scaling_factor: float | None = None
-    """Stretches the model's positions so many times by YaRN (Peng et al. 2023), over 1 to 1,000, for sequences longer
-    than it was made for. None: as its config.json says."""
+    """Stretches the model's positions so many times by YaRN, for longer sequences. None: as its config.json says."""
     seed: int | None = None
     """Requests without a seed of their own draw from this and their number, so a run can be repeated."""
 

@@ -242,6 +242,8 @@ class ModelInfo:
     dtype: str
     device: str
     quantization: str | None = None
+    kv_cache_tokens: int = 0
+    """Tokens that the KV cache holds at once, of all sequences together; layers with a window keep fewer of them."""
     kv_bytes_per_token: int = 0
     """Bytes of KV cache that one token of one sequence takes while every layer can reach it."""
     kv_bytes_per_token_beyond_window: int = 0

@@ -38,11 +38,10 @@ def announce_ready(console: Console, settings: Settings, info: ModelInfo, stats:
 
 def kept(info: ModelInfo, stats: EngineStats) -> str:
     """How many blocks there are, and what a sequence takes of them and beside them."""
-    said = f"{stats.kv_blocks_total:,} blocks of {stats.block_size} tokens, {info.kv_bytes_per_token:,} bytes a token"
+    said = f"{stats.kv_blocks_total:,} blocks of {stats.block_size}: {info.kv_cache_tokens:,} tokens fit"
+    said += f", {info.kv_bytes_per_token:,} bytes each"
     if info.kv_bytes_per_token_beyond_window != info.kv_bytes_per_token:
         said += f" and {info.kv_bytes_per_token_beyond_window:,} beyond the window"
-    else:
-        said += f": {stats.kv_blocks_total * stats.block_size:,} tokens fit"
     if info.state_bytes_per_sequence:
         said += f"; {info.state_bytes_per_sequence:,} bytes a sequence for recurrent layers"
     return said

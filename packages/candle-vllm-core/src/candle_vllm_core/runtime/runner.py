@@ -107,6 +107,7 @@ class ModelRunner:
             num_parameters=self._model.num_parameters,
             dtype=dtype_name(self._dtype),
             device=str(self.device),
+            kv_cache_tokens=max(self.kv_sizes.num_blocks, default=0) * self.block_size,
             kv_bytes_per_token=needs.bytes_per_token,
             kv_bytes_per_token_beyond_window=needs.bytes_per_token_beyond_window,
             state_bytes_per_sequence=needs.state_bytes,

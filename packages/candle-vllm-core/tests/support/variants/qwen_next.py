@@ -28,7 +28,8 @@ MODELS = {
     "qwen3-next": qwen3_next(),
     "qwen3-next, biases": qwen3_next(attention_bias=True, full_attention_interval=2, num_hidden_layers=2),
     "qwen3-next, some layers dense": qwen3_next(decoder_sparse_step=2, mlp_only_layers=[1], norm_topk_prob=False),
-    "qwen3-next, other sizes": qwen3_next(
+    "qwen3-next, other sizes, every expert": qwen3_next(
+        num_experts_per_tok=8,
         linear_num_key_heads=3,
         linear_num_value_heads=3,
         linear_conv_kernel_dim=2,

@@ -116,7 +116,7 @@ def test_windows_of_qwen() -> None:
 
 
 NAMED_FOR_A_FAMILY = ("rope", "positions")  # one way of scaling is called llama3
-MODULES = [path for path in Path(families.__file__).parent.parent.glob("*.py") if path.stem not in NAMED_FOR_A_FAMILY]
+MODULES = sorted(p for p in Path(families.__file__).parent.parent.glob("*.py") if p.stem not in NAMED_FOR_A_FAMILY)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)

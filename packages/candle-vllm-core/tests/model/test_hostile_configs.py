@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paged import CPU
 from real_checkpoints import checkpoint_names, real_checkpoint
 from transformers import PreTrainedConfig
-from variants import MODELS, SIZES, Variant
+from variants import MODELS
 
 from candle_vllm_core import EngineConfig, InferenceEngine
 from candle_vllm_core.errors import ModelLoadError
@@ -204,15 +204,8 @@ def test_code_that_a_checkpoint_brings_along_is_never_run(tiny_llama: Path, tmp_
     assert "evil" not in sys.modules
 
 
-def as_written(architecture: str, variant: Variant) -> Config:
-    """The whole config.json of a small model, as transformers fills it in."""
-    settings = {name: value for name, value in (SIZES | dict(variant.settings)).items() if value != "absent"}
-    written: Config = json.loads(variant.config(**settings).to_json_string(use_diff=False))
-    return written | {"architectures": [architecture]}
-
-
 SMALL = {variant.model.__name__: variant for variant in reversed(MODELS.values())}
-EVERY_FAMILY = [as_written(architecture, SMALL[architecture]) for architecture in FAMILIES]
+EVERY_FAMILY = [SMALL[architecture].written() for architecture in FAMILIES]
 EVERY_CONFIG = EVERY_FAMILY + [dict(real_checkpoint(name).config) for name in checkpoint_names()]
 ELSEWHERE = ("layer_types", "rope_parameters", "rope_scaling", "quantization_config", "architectures", "text_config")
 NUMBERS = (0, 1, 2, 3, 5, 8, 48, 4096, 2**31 - 1, 10**400, -1, 0.5, 1.0, 1e-9, 1e9, 1e300)

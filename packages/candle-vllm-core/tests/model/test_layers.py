@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
 from candle_vllm_core import spec as s
-from candle_vllm_core.model.layers import Norm
+from candle_vllm_core.model.layers import GATED, Norm, sigmoid
 from candle_vllm_core.model.loader import Blueprint
 from candle_vllm_core.model.names import NameMap
 
@@ -62,3 +62,21 @@ def test_a_norm_is_that_of_its_family(name: str) -> None:
     spec, theirs, x = modules(name, torch.float32)
     with torch.inference_mode():
         assert torch.allclose(Norm(spec, DIM, Given(theirs))(x), theirs(x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sigmoid_has_the_same_bits_wherever_a_number_stands(dtype: torch.dtype) -> None:
+    x = torch.randn(4099, generator=torch.Generator().manual_seed(0)).to(dtype) * 5
+    every = sigmoid(x)
+    assert every.dtype == dtype
+    assert torch.allclose(every.double(), x.double().sigmoid(), rtol=torch.finfo(dtype).eps, atol=0)
+    for size in (1, 7, 33):
+        assert torch.equal(torch.cat([sigmoid(part) for part in x.split(size)]), every)
+
+
+def test_a_clamped_swish_has_the_same_bits_wherever_a_number_stands() -> None:
+    gate, up = torch.randn(2, 500, 19, generator=torch.Generator().manual_seed(0)) * 4
+    every = GATED["clamped_swish"](gate, up)
+    for size in (1, 7):
+        pairs = zip(gate.split(size), up.split(size), strict=True)
+        assert torch.equal(torch.cat([GATED["clamped_swish"](*pair) for pair in pairs]), every)

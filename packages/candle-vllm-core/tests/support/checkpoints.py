@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
-from variants import MODELS, SIZES
+from variants import MODELS
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -17,13 +17,12 @@ logging.disable_progress_bar()
 def random_model(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """One of `MODELS`."""
     variant = MODELS[name]
-    settings = SIZES | dict(variant.settings) | changes
-    config = variant.config(**{key: value for key, value in settings.items() if value != "absent"})
+    config = variant.filled(**changes)
     torch.manual_seed(seed)
     model: PreTrainedModel = variant.model(config).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
+        for name, parameter in model.state_dict().items():
+            if parameter.dim() == 1 or name.endswith("bias") or "norm" in name:
                 parameter.uniform_(0.3, 1.5).mul_(torch.randn_like(parameter).sign())
     return model
 

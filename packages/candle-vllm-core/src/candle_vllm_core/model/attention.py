@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import spec as s
@@ -149,12 +150,10 @@ class LatentAttention(nn.Module):
         if angles is not None:
             both = torch.cat((turning, key[:, None]), 1)
             turning, key = rotate(both, *angles, interleaved=a.rope.interleaved).split_with_sizes((a.heads, 1), 1)
-        absorbed = torch.bmm(nope.transpose(0, 1), self.to_key).transpose(0, 1)
-        q = torch.cat((absorbed, turning), -1)
+        q = torch.cat((_each_head(nope, self.to_key), turning), -1)
         k = torch.cat((self.kv_norm(latent)[:, None], key), -1)
         found = pass_.attend(self.index, a, q, k, None, None)
-        values = torch.bmm(found.transpose(0, 1), self.to_value.mT).transpose(0, 1)
-        result: Tensor = self.out(values.flatten(1))
+        result: Tensor = self.out(_each_head(found, self.to_value.mT).flatten(1))
         return result
 
     def _queries(self, x: Tensor) -> Tensor:
@@ -163,3 +162,14 @@ class LatentAttention(nn.Module):
             x = self.q_norm(self.q_down(x))
         result: Tensor = self.q_up(x).view(x.shape[0], self.spec.heads, self.spec.nope_dim + self.spec.rope.dim)
         return result
+
+
+FEWEST_ROWS = 4
+"""Batched multiplication sums up fewer rows in another order, so that a token's bits would depend on others."""
+
+
+def _each_head(x: Tensor, matrices: Tensor) -> Tensor:
+    """Heads [tokens, heads, a], each times its own of the matrices [heads, a, b]: [tokens, heads, b]."""
+    tokens = x.shape[0]
+    padded = F.pad(x, (0, 0, 0, 0, 0, FEWEST_ROWS - tokens)) if tokens < FEWEST_ROWS else x
+    return torch.bmm(padded.transpose(0, 1), matrices).transpose(0, 1)[:tokens]

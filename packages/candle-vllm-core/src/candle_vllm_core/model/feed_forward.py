@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import spec as s
-from .layers import GATED, Linear
+from .layers import GATED, Linear, sigmoid
 from .loader import Loader
 
 
@@ -41,15 +40,15 @@ class Router(nn.Module):
         super().__init__()
         self.spec = router
         count = router.experts
-        self.weight = load.tensor("weight", count, dim).float()
+        self.weight = load.pack(load.tensor("weight", count, dim).float())
         self.bias = load.tensor("bias", count).float() if router.bias else None
-        self.correction = load.tensor("e_score_correction_bias", count).float() if router.correction else None
+        self.correction = load.tensor("e_score_correction_bias", count, wide=True) if router.correction else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[tokens, dim] to experts [tokens, top_k] and their weights [tokens, top_k] in float32."""
         r = self.spec
-        logits = F.linear(x.float(), self.weight, self.bias)
-        scores = logits.softmax(-1) if r.score == "softmax" else logits.sigmoid()
+        logits = self.weight.matmul(x.float(), self.bias)
+        scores = logits.softmax(-1) if r.score == "softmax" else sigmoid(logits)
         choice = scores if self.correction is None else scores + self.correction
         experts = self._in_the_best_groups(choice).topk(r.top_k, -1).indices
         weights = scores.gather(1, experts)
@@ -62,7 +61,7 @@ class Router(nn.Module):
         r = self.spec
         if r.top_groups == r.groups:
             return choice
-        grouped = choice.view(choice.shape[0], r.groups, -1)
+        grouped = choice.view(choice.shape[0], r.groups, r.experts // r.groups)
         best = grouped.amax(-1) if r.group_score == "best" else grouped.topk(2, -1).values.sum(-1)
         worse = torch.ones_like(best, dtype=torch.bool).scatter_(1, best.topk(r.top_groups, -1).indices, False)
         return grouped.masked_fill(worse[..., None], -torch.inf).flatten(1)
@@ -89,12 +88,14 @@ class Sparse(nn.Module):
         counts = experts.flatten().bincount(minlength=self.gate_up.count).tolist()
         gate, up = self.gate_up.multiply(x[order // experts.shape[1]], counts).chunk(2, -1)
         given = self.down.multiply(self.act(gate, up), counts)
-        in_turn = torch.empty_like(given).index_copy_(0, order, given).view(*experts.shape, -1)
-        result = (in_turn * weights[..., None]).sum(1).to(x.dtype)
-        return result if self.shared is None else result + self._shared(self.shared, x)
+        in_turn = torch.empty_like(given).index_copy_(0, order, given).view(*experts.shape, given.shape[1])
+        result: Tensor = (in_turn * weights[..., None]).sum(1)
+        if self.shared is not None:
+            result = result + self._shared(self.shared, x)
+        return result.to(x.dtype)
 
     def _shared(self, shared: Dense, x: Tensor) -> Tensor:
         result: Tensor = shared(x)
         if self.shared_gate is not None:
-            result = result * torch.sigmoid(self.shared_gate(x))
+            result = result * sigmoid(self.shared_gate(x))
         return result

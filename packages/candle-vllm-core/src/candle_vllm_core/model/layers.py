@@ -12,9 +12,14 @@ from .. import spec as s
 from .loader import Loader
 
 
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)), the same bits wherever a number stands; torch's own last few may differ in float32."""
+    return torch.exp(-x.float()).add_(1).reciprocal_().to(x.dtype)
+
+
 def _clamped_swish(gate: Tensor, up: Tensor) -> Tensor:
     gate = gate.clamp(max=7.0)
-    return (up.clamp(-7.0, 7.0) + 1) * gate * torch.sigmoid(1.702 * gate)
+    return (up.clamp(-7.0, 7.0) + 1) * gate * sigmoid(1.702 * gate)
 
 
 GATED: Mapping[s.Activation, Callable[[Tensor, Tensor], Tensor]] = {

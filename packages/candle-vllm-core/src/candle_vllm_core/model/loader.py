@@ -28,8 +28,8 @@ class Loader(ABC):
         """The same loader for the names that begin with `name` and a dot."""
 
     @abstractmethod
-    def tensor(self, name: str, *shape: int) -> Tensor:
-        """A tensor of a shape."""
+    def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
+        """A tensor of a shape; a `wide` one is float32, whatever the type of the others."""
 
     @abstractmethod
     def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
@@ -49,6 +49,13 @@ class Loader(ABC):
         found = [self.within(name).tensor("bias", count) for name, count in parts]
         return torch.cat(found) if len(found) > 1 else found[0]
 
+    def _of_experts(self, names: Sequence[str], count: int, ending: str) -> Sequence[str]:
+        """What the checkpoint calls the weights or biases of experts: each its own name, or one for all."""
+        if self._names.interleaved:
+            ((whole, _),) = self._names.fused(names, [0] * len(names))
+            return [self._found(whole if ending == "weight" else f"{whole}_{ending}")]
+        return [self._found(f"{expert}.{name}.{ending}") for expert in range(count) for name in names]
+
     def _path(self, name: str) -> str:
         return f"{self._prefix}.{name}" if self._prefix else name
 
@@ -67,7 +74,7 @@ class Blueprint(Loader):
         """See `Loader.within`."""
         return Blueprint(self._names, self._path(name), self.shapes)
 
-    def tensor(self, name: str, *shape: int) -> Tensor:
+    def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
         """See `Loader.tensor`."""
         listed = self._names.listed(self._path(name), shape[0])
         self.shapes |= {found: shape[1:] for found in listed} if listed else {self._found(name): shape}
@@ -81,13 +88,9 @@ class Blueprint(Loader):
 
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """See `Loader.experts`."""
-        if self._names.interleaved:
-            (name,) = (name for name, _ in self._names.fused(names, [rows] * len(names)))
-            self.shapes[self._found(name)] = (count, columns, rows * len(names))
-            self.shapes |= {self._found(f"{name}_bias"): (count, rows * len(names))} if bias else {}
-        else:
-            ones = [f"{expert}.{name}.weight" for expert in range(count) for name in names]
-            self.shapes |= {self._found(name): (rows, columns) for name in ones}
+        for ending, width in (("weight", (columns,)), ("bias", ()))[: 1 + bias]:
+            shape = (count, *width, rows * len(names)) if self._names.interleaved else (rows, *width)
+            self.shapes |= dict.fromkeys(self._of_experts(names, count, ending), shape)
         return _Hollow(count, rows * len(names))
 
     def pack(self, tensor: Tensor) -> Weight:
@@ -133,16 +136,17 @@ class Checkpoint(Loader):
         """See `Loader.within`."""
         return Checkpoint(self._names, self._source, self._device, self._dtype, self._report, self._path(name))
 
-    def tensor(self, name: str, *shape: int) -> Tensor:
+    def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
         """See `Loader.tensor`."""
         listed = self._names.listed(self._path(name), shape[0])
-        found = [self._read(one) for one in listed or [self._found(name)]]
+        dtype = torch.float32 if wide else self._dtype
+        found = [self._read(one, dtype) for one in listed or [self._found(name)]]
         tensor = torch.stack(found) if listed else found[0]
-        self._report(tensor.nbytes)
+        self._report(tensor.numel() * self._dtype.itemsize)
         return tensor
 
-    def _read(self, name: str) -> Tensor:
-        return self._source.tensor(name).to(self._device, self._dtype, copy=True)
+    def _read(self, name: str, dtype: torch.dtype) -> Tensor:
+        return self._source.tensor(name).to(self._device, dtype, copy=True)
 
     def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         """See `Loader.matrix`."""
@@ -153,29 +157,27 @@ class Checkpoint(Loader):
 
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """See `Loader.experts`."""
-        whole, biases = torch.empty((count, rows * len(names), columns), dtype=self._dtype, device=self._device), None
-        if self._names.interleaved:
-            (name,) = (name for name, _ in self._names.fused(names, [rows] * len(names)))
-            whole.copy_(_in_turn(self._source.tensor(self._found(name)).mT, len(names)))
-            biases = _in_turn(self.tensor(f"{name}_bias", count, rows * len(names)), len(names)) if bias else None
-        else:
-            for part, tensor in self._each(names, count):
-                whole[part // len(names)].narrow(0, part % len(names) * rows, rows).copy_(tensor)
-        self._report(whole.nbytes)
-        return LoopedExperts(whole, biases)
+        shape = (count, len(names) * rows)
+        whole = torch.empty((*shape, columns), dtype=self._dtype, device=self._device)
+        biases = whole.new_empty(shape) if bias else None
+        self._fill(whole, names, rows, "weight")
+        if biases is not None:
+            self._fill(biases, names, rows, "bias")
+        return LoopedExperts([pack(DenseWeight(matrix)) for matrix in whole], biases)
 
-    def _each(self, names: Sequence[str], count: int) -> Iterator[tuple[int, Tensor]]:
-        """The matrices of all experts with their places: those of one expert stand together."""
-        for expert in range(count):
-            for part, name in enumerate(names):
-                found = self._found(f"{expert}.{name}.weight")
-                yield expert * len(names) + part, self._source.weight(found).dense()
+    def _fill(self, whole: Tensor, names: Sequence[str], rows: int, ending: str) -> None:
+        """Copy the weights or biases of all experts to their rows of a stack [experts, rows of all names, ...]."""
+        count, parts = whole.shape[0], len(names)
+        found: Iterator[Tensor] = map(self._source.tensor, self._of_experts(names, count, ending))
+        places = whole.view(count * parts, rows, *whole.shape[2:]).unbind()
+        if self._names.interleaved:
+            turns = next(found).movedim(-1, 1)
+            found = (turns[:, part::parts] for part in range(parts))
+            places = whole.split_with_sizes([rows] * parts, 1)
+        for place, part in zip(places, found, strict=True):
+            place.copy_(part)
+        self._report(whole.nbytes)
 
     def pack(self, tensor: Tensor) -> Weight:
         """See `Loader.pack`."""
         return pack(DenseWeight(tensor))
-
-
-def _in_turn(rows: Tensor, parts: int) -> Tensor:
-    """Rows [experts, rows, ...] that took turns between `parts` matrices, one matrix after the other."""
-    return torch.cat([rows[:, part::parts] for part in range(parts)], 1)

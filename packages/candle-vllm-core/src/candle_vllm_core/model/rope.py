@@ -68,8 +68,8 @@ def _longrope(frequencies: Tensor, rope: s.Rope, c: Mapping[str, Any]) -> Scaled
 
 def _yarn(frequencies: Tensor, rope: s.Rope, c: Mapping[str, Any]) -> Scaled:
     """Stretched by how often a dimension turns within the original length, and sharpened (Peng et al. 2023)."""
-    first = _yarn_dimension(c.get("beta_fast") or 32, rope, c)
-    last = _yarn_dimension(c.get("beta_slow") or 1, rope, c)
+    first = _yarn_dimension(c.get("beta_fast", 32), rope, c)
+    last = _yarn_dimension(c.get("beta_slow", 1), rope, c)
     if c["truncate"]:
         first, last = math.floor(first), math.ceil(last)
     first, last = max(first, 0), min(last, rope.dim - 1)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .packed import pack
-from .weight import DenseWeight
+from .weight import Weight
 
 
 class ExpertStack(ABC):
@@ -26,11 +25,11 @@ class ExpertStack(ABC):
 class LoopedExperts(ExpertStack):
     """Experts one after the other, each over its own tokens."""
 
-    def __init__(self, stack: Tensor, bias: Tensor | None = None) -> None:
-        """`stack` is [experts, rows, columns], `bias` [experts, rows]."""
-        self.count, self.rows = stack.shape[0], stack.shape[1]
-        self._experts = [pack(DenseWeight(matrix)) for matrix in stack]
-        self._biases = bias
+    def __init__(self, experts: Sequence[Weight], biases: Tensor | None = None) -> None:
+        """`experts` are of one shape, `biases` [experts, rows]."""
+        self.count, self.rows = len(experts), experts[0].shape[0]
+        self._experts = experts
+        self._biases = biases
 
     def multiply(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         """See `ExpertStack.multiply`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,3 +44,16 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     length: int | None = None
     """The longest sequence to ask for, where the family depends on it."""
+    beside: tuple[str, ...] = ()
+    """Beginnings of the names of parameters that are no part of the language model."""
+
+    def filled(self, **changes: Any) -> Any:
+        """The config of the model, as transformers fills it in."""
+        # Configs write their defaults into the tables that they are given.
+        settings = SIZES | deepcopy(dict(self.settings)) | changes
+        return self.config(**{name: value for name, value in settings.items() if value != "absent"})
+
+    def written(self) -> dict[str, Any]:
+        """The whole config.json of the model, defaults and all."""
+        written: dict[str, Any] = json.loads(self.filled().to_json_string(use_diff=False))
+        return written | {"architectures": [self.model.__name__]}

@@ -5,15 +5,30 @@ The defaults are those that `transformers` fills in for fields that an older che
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ModelLoadError
 from ...spec import Decoder
-from ..fields import Fields
+from ..fields import Fields, shown
 from ..positions import with_yarn
-from . import cohere, deepseek, gemma, glm, gpt_oss, granite, llama, mistral, mixtral, olmo, phi, qwen, smollm, stablelm
+from . import (
+    cohere,
+    deepseek,
+    gemma,
+    glm,
+    gpt_oss,
+    granite,
+    llama,
+    mistral,
+    mixtral,
+    olmo,
+    phi,
+    qwen,
+    qwen_next,
+    smollm,
+    stablelm,
+)
 from .common import Family
 from .harmless import HARMLESS
 
@@ -22,6 +37,7 @@ FAMILIES: Mapping[str, Family] = {
     **mistral.FAMILIES,
     **mixtral.FAMILIES,
     **qwen.FAMILIES,
+    **qwen_next.FAMILIES,
     **phi.FAMILIES,
     **stablelm.FAMILIES,
     **gemma.FAMILIES,
@@ -57,16 +73,23 @@ def architecture(config: Mapping[str, Any]) -> str:
     """The checkpoint's architecture by the name that its config.json gives it.
 
     Raises:
-        ModelLoadError: this version does not know it.
+        ModelLoadError: this version does not know it, or `model_type` is another's.
     """
-    named = config.get("architectures")
+    named, kind = config.get("architectures"), config.get("model_type")
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    if not names and isinstance(kind := config.get("model_type"), str):
-        names = [name for name, family in FAMILIES.items() if family.model_type == kind] or [kind]
+    of_kind = [name for name, family in FAMILIES.items() if family.model_type == kind]
+    if not names and isinstance(kind, str):
+        names = of_kind or [kind]
     for name in names:
         if name in FAMILIES:
+            if of_kind and name not in of_kind:
+                raise ModelLoadError(
+                    f"config.json: `architectures` says {name}, and `model_type` is that of {', '.join(of_kind)}; "
+                    "one of them must be wrong",
+                    ["architectures", "model_type"],
+                )
             return name
-    found = reprlib.repr(", ".join(names)) if names else "not named in config.json"
+    found = ", ".join(map(shown, names[:4])) if names else "not named in config.json"
     remote = " Code that a checkpoint brings along is never run." if "auto_map" in config else ""
     raise ModelLoadError(
         f"the architecture is {found}; this version knows {', '.join(sorted(FAMILIES))}.{remote}", names[:8]
@@ -74,9 +97,9 @@ def architecture(config: Mapping[str, Any]) -> str:
 
 
 def _refuse_quantized(c: Fields) -> None:
-    for name in ("quantization_config", "compression_config"):
+    for name in ("quantization_config", "compression_config", "quantization"):
         if name in c:
-            method = reprlib.repr(c.table(name).get("quant_method", "without a method"))
+            method = shown(c.table(name).get("quant_method", "without a method"))
             raise ModelLoadError(
                 f"config.json: `{name}` says that the weights are quantized ({method}); this version loads "
                 "float32, float16 and bfloat16 weights, so take the checkpoint that is not quantized",

@@ -47,7 +47,7 @@ format: $(READY)  ## format the sources and mend what lint can mend
 	$(BIN)/python -m ruff check --fix .
 
 docs: $(READY)  ## write the tables of the documents anew from the code
-	@$(BIN)/python scripts/tables.py
+	@PYTHONPATH=packages/candle-vllm-core/tests/support $(BIN)/python scripts/tables.py
 
 bench: $(READY)  ## measure speed on this machine and print a table
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,10 +1,12 @@
 """How far the logits of small random models are from those of `transformers`: the figures of the comparison tests.
 
 An error is the largest difference of a logit over the largest logit; in bf16 it is the norm of all differences over the
-norm of all logits, both against `transformers` in fp32.
+norm of all logits, both against `transformers` in fp32. Beside them stand the released checkpoints whose names and
+shapes are asked for, and the lines of code that each family takes.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +15,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-TESTS = Path(__file__).parent.parent / "packages/candle-vllm-core/tests/model/test_parity.py"
+ROOT = Path(__file__).parent.parent
+MODEL_TESTS = ROOT / "packages/candle-vllm-core/tests/model"
+TESTS = (MODEL_TESTS / "test_parity.py", MODEL_TESTS / "test_real_checkpoints.py", ROOT / "tests/test_family_lines.py")
+FIGURES = ROOT / "docs/parity.json"
+Rows = Sequence[Mapping[str, str]]
 
 
 class Collector:
@@ -29,17 +35,30 @@ class Collector:
                 self.tables.setdefault(name, []).append(row)
 
 
+def figures(exact: Rows, rounded: Rows) -> dict[str, dict[str, str]]:
+    """The worst error of each small model in fp32, and its errors in bf16 where it was compared in it."""
+    found = {row["model"]: {"fp32": max((row[way] for way in row if way != "model"), key=float)} for row in exact}
+    for row in rounded:
+        found[row["model"]] |= {"bf16": row["own"], "bf16 of transformers": row["transformers"]}
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and print its tables."""
-    argparse.ArgumentParser(prog="bench parity", description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="bench parity", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="keep the figures, from which `make docs` writes tables")
+    write = parser.parse_args(arguments).write
     torch.set_num_threads(1)  # the models are too small for more
     collector = Collector()
-    status = pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", str(TESTS)], plugins=[collector])
+    status = pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", *map(str, TESTS)], plugins=[collector])
     for title, rows in collector.tables.items():
         table = Table(*rows[0], title=title)
         for row in rows:
             table.add_row(*row.values())
         Console().print(table)
+    if write and status == pytest.ExitCode.OK:
+        found = figures(collector.tables["parity"], collector.tables["parity in bf16"])
+        FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     raise SystemExit(status)
 
 

@@ -1,4 +1,4 @@
-"""Writes the tables of the documents from the code: public names, settings, fields. `make docs` runs it.
+"""Writes the tables of the documents from the code: public names, settings, fields, families. `make docs` runs it.
 
 A table stands between `<!-- table: KIND NAME -->` and `<!-- end -->`; a test asserts that every one is up to date.
 """
@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Literal, get_args, get_origin
 
 import candle_vllm_core
+import families
 from candle_vllm_server import settings
 
 PACKAGES = ["candle_vllm_core", "candle_vllm_openai", "candle_vllm_responses", "candle_vllm_server"]
@@ -87,7 +88,12 @@ def fields(dataclass: str) -> Iterator[str]:
         yield f"| `{field.name}` | `{field.default!r}` | {said.get(field.name, '')} |"
 
 
-KINDS: dict[str, Callable[[str], Iterator[str]]] = {"names": names, "flags": flags, "fields": fields}
+KINDS: dict[str, Callable[[str], Iterator[str]]] = {
+    "names": names,
+    "flags": flags,
+    "fields": fields,
+    "families": families.table,
+}
 
 
 def renewed(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import save_model
-from paged import CPU, Paged, in_chunks, layout
+from paged import CPU, Paged, in_chunks
 from torch import Tensor
 from transformers import PreTrainedModel
 from variants import MODELS
@@ -52,7 +52,13 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path, record_prop
     errors["in a batch"] = error(in_a_batch(decoder, ids), right)
     record_property("parity", {"model": name} | {way: f"{found:.1e}" for way, found in errors.items()})
     assert max(errors.values()) <= 1e-5
-    assert decoder.num_parameters == model.num_parameters()
+    assert decoder.num_parameters == text_parameters(model, MODELS[name].beside)
+
+
+def text_parameters(model: PreTrainedModel, beside: tuple[str, ...]) -> int:
+    """What is stored: the biases that routers correct their choice with are buffers."""
+    stored = {each.data_ptr(): each for name, each in model.state_dict().items() if not name.startswith(beside)}
+    return sum(each.numel() for each in stored.values())
 
 
 def in_a_batch(decoder: Decoder, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -69,21 +75,27 @@ def in_a_batch(decoder: Decoder, ids: Tensor, dtype: torch.dtype = torch.float32
     return torch.cat([logits["own"] for step in steps if "own" in (logits := paged.step(step))])
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral, window 7", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "mistral, window 7", "qwen2", "qwen3", "deepseek-v3"])
 def test_a_sharded_checkpoint_is_the_same_model(name: str, tmp_path: Path) -> None:
     model = save_model(tmp_path, name, shard_size="40KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     assert error(in_chunks(load(tmp_path), tokens(), [LENGTH]), expected(model, tokens())) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama, llama3 rope", "mistral, window 7", "qwen2, tied", "qwen3"])
+BF16 = ["llama, llama3 rope", "mistral, window 7", "ministral3", "mistral3, vision", "qwen2, tied", "qwen3"]
+BF16 += ["qwen3-next, other sizes, every expert", "olmo2", "olmo3", "granite", "smollm3, windows"]
+BF16 += ["ministral", "mixtral, every expert, tied", "qwen2-moe", "qwen3-moe", "phi", "phi3", "phi3, longrope, long"]
+BF16 += ["phi3, longrope, short", "stablelm", "cohere", "cohere2", "gpt-oss"]
+BF16 += ["gemma", "gemma2", "gemma3", "gemma3, vision", "glm", "glm4", "deepseek-v2", "deepseek-v2-lite", "deepseek-v3"]
+
+
+@pytest.mark.parametrize("name", BF16)
 def test_bf16_is_as_near_to_fp32_as_transformers_in_bf16(name: str, tmp_path: Path, record_property: Record) -> None:
     model = save_model(tmp_path, name, initializer_range=0.1)
     sequences = [tokens(seed) for seed in range(8)]
     right = torch.stack([expected(model, ids) for ids in sequences])
-    found = torch.stack(
-        [in_chunks(load(tmp_path, torch.bfloat16), ids, [20, 1, 20], dtype=torch.bfloat16) for ids in sequences]
-    )
+    decoder = load(tmp_path, torch.bfloat16, MODELS[name].length)
+    found = torch.stack([in_chunks(decoder, ids, [20, 1, 20], dtype=torch.bfloat16) for ids in sequences])
     model.to(torch.bfloat16)
     theirs = torch.stack([expected(model, ids) for ids in sequences])
     own_error, their_error = (((logits - right).norm() / right.norm()).item() for logits in (found, theirs))
@@ -94,7 +106,20 @@ def test_bf16_is_as_near_to_fp32_as_transformers_in_bf16(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama", "mistral, window 7", "qwen2, tied", "qwen3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "mistral, window 7",
+        "qwen2, tied",
+        "qwen3",
+        "qwen3-next",
+        "deepseek-v2",
+        "deepseek-v3",
+        "gemma2",
+        "gpt-oss",
+    ],
+)
 def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     save_model(tmp_path, name)
     decoder, ids = load(tmp_path, dtype), tokens()
@@ -107,9 +132,9 @@ def test_only_the_rows_asked_for_get_logits(tmp_path: Path) -> None:
     decoder, ids = load(tmp_path), tokens()
     paged = Paged(decoder, {"only": ids})
     every = in_chunks(decoder, ids, [LENGTH])
-    step = layout([torch.arange(11)], [0], [LENGTH], 4, ids)
-    some = decoder(ids, paged.backend.plan(step), torch.tensor([3, 40]))
-    none = decoder(ids, paged.backend.plan(step), torch.tensor([], dtype=torch.int64))
+    step = paged.caches.layout({0: (0, LENGTH)}, ids)
+    some = decoder(ids, paged.caches.backend.plan(step), torch.tensor([3, 40]))
+    none = decoder(ids, paged.caches.backend.plan(step), torch.tensor([], dtype=torch.int64))
     assert error(some, every[[3, 40]]) <= 1e-6
     assert none.shape == (0, 97)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 from real_checkpoints import RealCheckpoint, Shapes, checkpoint_names, expand, real_checkpoint
 
 from candle_vllm_core.model.build import WITHOUT_EFFECT, expected_shapes
@@ -17,8 +18,9 @@ NAMES = checkpoint_names()
 
 
 def asked(spec: Decoder, real: RealCheckpoint) -> Shapes:
-    """What loading asks of the checkpoint's files."""
-    return expected_shapes(spec, NameMap(spec.names, {*real.tensors, *real.ignored, *real.copies}))
+    """What loading asks of the checkpoint's files: the model of the real size is built, on the meta device."""
+    names = NameMap(spec.names, {*real.tensors, *real.ignored, *real.copies})
+    return expected_shapes(spec, names, device=torch.device("meta"))
 
 
 def parameters(shapes: Shapes) -> int:

@@ -13,7 +13,7 @@ from .. import spec as s
 from ..errors import ModelLoadError
 from ..weights.source import Source
 from .decoder import Decoder
-from .loader import Blueprint, Checkpoint
+from .loader import CPU, Blueprint, Checkpoint
 from .names import NameMap
 
 MOST_NAMES = 8
@@ -44,10 +44,15 @@ def build_decoder(
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
 
 
-def expected_shapes(spec: s.Decoder, names: NameMap | None = None) -> Mapping[str, tuple[int, ...]]:
-    """The names and shapes of the tensors that a model is made of, as its checkpoints have them."""
-    blueprint = Blueprint(names or NameMap(spec.names))
-    Decoder(spec, blueprint, device=torch.device("cpu"))
+def expected_shapes(
+    spec: s.Decoder, names: NameMap | None = None, *, device: torch.device = CPU
+) -> Mapping[str, tuple[int, ...]]:
+    """The names and shapes of the tensors that a model is made of, as its checkpoints have them.
+
+    The model is built to see what it asks for, without memory for its tensors, on any device; `meta` is one too.
+    """
+    blueprint = Blueprint(names or NameMap(spec.names), device=device)
+    Decoder(spec, blueprint, device=device)
     return blueprint.shapes
 
 

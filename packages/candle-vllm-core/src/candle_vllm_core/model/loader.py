@@ -15,6 +15,8 @@ from ..quant.weight import DenseWeight, Weight, stack
 from ..weights.source import Source
 from .names import NameMap
 
+CPU = torch.device("cpu")
+
 
 class Loader(ABC):
     """Hands out tensors by the names under a prefix."""
@@ -66,52 +68,48 @@ class Loader(ABC):
 class Blueprint(Loader):
     """Hands out tensors without content, and keeps the names and shapes that were asked for, as a checkpoint's."""
 
-    def __init__(self, names: NameMap, prefix: str = "", shapes: dict[str, tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        names: NameMap,
+        prefix: str = "",
+        shapes: dict[str, tuple[int, ...]] | None = None,
+        *,
+        device: torch.device = CPU,
+    ) -> None:
         super().__init__(names, prefix)
         self.shapes = {} if shapes is None else shapes
+        self._device = device
 
     def within(self, name: str) -> Blueprint:
         """See `Loader.within`."""
-        return Blueprint(self._names, self._path(name), self.shapes)
+        return Blueprint(self._names, self._path(name), self.shapes, device=self._device)
 
     def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
         """See `Loader.tensor`."""
         listed = self._names.listed(self._path(name), shape[0])
         self.shapes |= {found: shape[1:] for found in listed} if listed else {self._found(name): shape}
-        return _hollow(*shape)
+        return self._hollow(*shape)
 
     def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         """See `Loader.matrix`."""
         parts = self._names.fused(names, rows)
         self.shapes |= {self._found(f"{name}.weight"): (part, columns) for name, part in parts}
-        return DenseWeight(_hollow(sum(rows), columns))
+        return DenseWeight(self._hollow(sum(rows), columns))
 
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """See `Loader.experts`."""
         for ending, width in (("weight", (columns,)), ("bias", ()))[: 1 + bias]:
             shape = (count, *width, rows * len(names)) if self._names.interleaved else (rows, *width)
             self.shapes |= dict.fromkeys(self._of_experts(names, count, ending), shape)
-        return _Hollow(count, rows * len(names))
+        return LoopedExperts([DenseWeight(self._hollow(rows * len(names), columns))] * count)
 
     def pack(self, tensor: Tensor) -> Weight:
         """See `Loader.pack`."""
         return DenseWeight(tensor)
 
-
-def _hollow(*shape: int) -> Tensor:
-    """A tensor of a shape that takes no memory. (Those of the meta device would load torch's compiler: a second.)"""
-    return torch.empty(()).expand(shape)
-
-
-class _Hollow(ExpertStack):
-    """Experts without content."""
-
-    def __init__(self, count: int, rows: int) -> None:
-        self.count, self.rows = count, rows
-
-    def multiply(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """See `ExpertStack.multiply`."""
-        return _hollow(x.shape[0], self.rows)
+    def _hollow(self, *shape: int) -> Tensor:
+        """A tensor of a shape, without memory for it. (The meta device as default would load torch's compiler: a second.)"""
+        return torch.empty((), device=self._device).expand(shape)
 
 
 class Checkpoint(Loader):

@@ -36,6 +36,7 @@ class Row:
     prompt: list[int] = field(default_factory=lambda: [1, 2, 3])
     generated: list[int] = field(default_factory=list)
     seed: int = 0
+    allowed: Tensor | None = None
 
 
 def random_logits(rows: int = 1, vocab: int = VOCAB, seed: int = 0, scale: float = 2.0) -> Tensor:
@@ -317,6 +318,39 @@ def test_a_mask_over_everything_fails_its_row() -> None:
     assert sampled.errors[0] is not None
     assert "left no token" in sampled.errors[0]
     assert sampled.errors[1] is None
+
+
+def words(*tokens: int, vocab: int = VOCAB) -> Tensor:
+    """A mask that allows just these tokens."""
+    bits = [sum(1 << token % 32 for token in tokens if token // 32 == word) for word in range(-(-vocab // 32))]
+    return torch.tensor([word - (word >> 31 << 32) for word in bits], dtype=torch.int32)
+
+
+def test_only_allowed_tokens_are_drawn() -> None:
+    logits = random_logits()[0]
+    allowed = [3, 31, 32, 39]
+    best = max(allowed, key=lambda token: float(logits[token]))
+    assert sample_one(logits, GREEDY, allowed=words(*allowed)) == best
+    rows = [Row(GenerationParams(temperature=5.0), seed=seed, allowed=words(*allowed)) for seed in range(200)]
+    assert set(sample(logits.expand(200, -1), *rows).tokens) == set(allowed)
+
+
+def test_a_mask_comes_after_bias_and_leaves_logprobs_as_they_were() -> None:
+    logits = random_logits()
+    params = GenerationParams(temperature=0.0, logprobs=True, logit_bias={5: 100.0, 9: 90.0})
+    sampled = sample(logits, Row(params, allowed=words(2, 9)))
+    assert sampled.tokens == [9]
+    assert sampled.logprobs == [RowLogprobs(9, float(logits[0].log_softmax(0)[9]))]
+
+
+@pytest.mark.parametrize("params", [GREEDY, GenerationParams()])
+@pytest.mark.parametrize("mask", [words(), words(1, vocab=VOCAB + 32), words(1).long()])
+def test_a_mask_that_leaves_nothing_or_is_none_fails_its_row_alone(params: GenerationParams, mask: Tensor) -> None:
+    logits = random_logits(3)
+    rows = [Row(params, id=0), Row(params, id=1, allowed=mask), Row(params, id=2)]
+    sampled = sample(logits, *rows)
+    assert [error is None for error in sampled.errors] == [True, False, True]
+    assert sampled.tokens == [*sample(logits[:1], rows[0]).tokens, -1, *sample(logits[2:], rows[2]).tokens]
 
 
 def test_tokens_that_the_logits_have_not_fail_their_row() -> None:

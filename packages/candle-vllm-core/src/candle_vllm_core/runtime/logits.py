@@ -63,6 +63,18 @@ def mask(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.index_fill(0, tokens, -math.inf)
 
 
+def allow_only(logits: Tensor, words: Tensor) -> Tensor:
+    """Leave only the tokens a chance whose bits are set in `words` [ceil(vocabulary / 32)], int32, lowest bit first.
+
+    Raises:
+        ValueError: `words` are of another vocabulary.
+    """
+    if words.shape != (-(-len(logits) // 32),) or words.dtype != torch.int32:
+        raise ValueError(f"a mask of {list(words.shape)} {words.dtype} words is not one of {len(logits)} tokens")
+    bits = (words[:, None] >> torch.arange(32, device=words.device, dtype=torch.int32)) & 1
+    return logits.masked_fill(bits.flatten()[: len(logits)] == 0, -math.inf)
+
+
 def temperature(logits: Tensor, temperature: float) -> Tensor:
     """Divide logits by `temperature`, shifted so that the largest is 0: the same distribution, and no overflow."""
     return (logits - logits.amax()) / max(temperature, COLDEST)

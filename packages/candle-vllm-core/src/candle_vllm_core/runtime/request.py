@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..detokenizer import TextStream
 from ..errors import CapacityError, ContextLengthError, ParameterError, TokenizationError
@@ -16,6 +17,9 @@ from ..types import (
     GenerationStats,
     TokenLogprob,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Sink = Callable[[GenerationChunk], None]
 """Takes each chunk of a request as it is made, on the engine's thread; must not block."""
@@ -94,6 +98,8 @@ class Request:
     """The keys of its full blocks, as far as they were needed."""
     state_slot: int | None = None
     """While it runs: where its recurrent state lies, if the model keeps one."""
+    allowed: Tensor | None = None
+    """Which tokens may be drawn next, as `SamplingRow.allowed` says; None: every token."""
     num_computed: int = 0
     """Tokens whose keys and values are in the cache."""
     num_cached: int | None = None

@@ -6,9 +6,9 @@ sampled = sampler.sample(logits, requests)  # logits: [requests, vocabulary]
 sampler.forget(request_id)  # when a request has ended
 ```
 
-Order: logit bias, repetition penalty, frequency and presence penalties, EOS and stop ids masked until `min_tokens`,
-temperature, top-k, top-p, min-p, draw; what a request does not use is skipped. Temperature 0 takes the likeliest token
-after the penalties, the lowest id of equals. Log probabilities are those of the logits as they came.
+Order: logit bias, repetition penalty, frequency and presence penalties, EOS and stop ids masked until `min_tokens`, the
+row's own mask, temperature, top-k, top-p, min-p, draw; what a request does not use is skipped. Temperature 0 takes the
+likeliest token after the penalties, the lowest id of equals. Log probabilities are those of the logits as they came.
 
 The draw inverts the distribution function at one number that is a hash of the request's seed and the token's position.
 So a seeded request gives the same tokens whatever it is batched with, and after it was preempted and computed again.
@@ -52,6 +52,14 @@ class SamplingRow(Protocol):
     @property
     def seed(self) -> int:
         """64 bits that the request's draws are made of."""
+
+    @property
+    def allowed(self) -> Tensor | None:
+        """Which tokens may be drawn now: int32 words [ceil(vocabulary / 32)], token t is bit t % 32 of word t // 32.
+
+        None: every token. The mask comes after bias and penalties and before temperature; a row that it leaves nothing
+        fails alone.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Sampler:
             _check(logits, "the model computed logits that are not finite")
             token = self._draw(logits, row)
             return token, _logprobs(logits, token, row.params), None
-        except (ArithmeticError, IndexError, RuntimeError) as error:
+        except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
             return -1, None, f"no token could be drawn: {error}"
 
     def _draw(self, logits: Tensor, row: SamplingRow) -> int:
@@ -152,6 +160,8 @@ class Sampler:
             )
         if ending := self._may_not_end_with(row):
             logits = transforms.mask(logits, torch.tensor(sorted(ending), device=device))
+        if row.allowed is not None:
+            logits = transforms.allow_only(logits, row.allowed.to(device))
         return logits
 
     def _may_not_end_with(self, row: SamplingRow) -> frozenset[int]:
@@ -196,7 +206,7 @@ def uniform(seed: int, position: int) -> float:
 def _takes_likeliest(row: SamplingRow) -> bool:
     params = row.params
     penalties = params.frequency_penalty or params.presence_penalty or params.repetition_penalty != 1.0
-    changed = penalties or params.logit_bias or len(row.generated) < params.min_tokens
+    changed = penalties or params.logit_bias or len(row.generated) < params.min_tokens or row.allowed is not None
     return params.greedy and not changed and not params.logprobs
 
 

@@ -1,31 +1,55 @@
+import pytest
 import torch
 
-from candle_vllm_core.attention.reading import Neighbours, Scattered, Span, reads
+from candle_vllm_core.attention import reading
+from candle_vllm_core.attention.reading import Neighbours, Scattered, Span, read_many, read_one
 
 
 def span(blocks: list[int], start: int, stop: int) -> Span:
     return Span(torch.tensor(blocks), start, stop)
 
 
-def kinds(*spans: Span, block_size: int = 4) -> list[type]:
-    return [type(read) for read in reads(spans, block_size)]
+def together(*spans: Span, token_bytes: int = 512) -> list[int]:
+    return [len(group.spans) for group in read_many(spans, 16, token_bytes)]
+
+
+def table(read: object) -> list[int]:
+    assert isinstance(read, Scattered)
+    return read.table.tolist()
 
 
 def test_blocks_side_by_side_are_read_without_a_copy() -> None:
-    assert kinds(span([5, 6, 7], 0, 10), span([2], 0, 3), span([9, 8], 0, 4)) == [Neighbours] * 3
+    assert read_one(span([5, 6, 7], 0, 40), 16) == Neighbours(80, 48)
 
 
-def test_the_others_are_copied_together_in_runs() -> None:
-    scattered = span([3, 1], 0, 8)
-    assert kinds(scattered, scattered, scattered) == [Scattered]
-    assert kinds(scattered, span([0, 1], 0, 8), scattered, scattered) == [Scattered, Neighbours, Scattered]
+def test_blocks_that_lie_apart_are_copied() -> None:
+    assert table(read_one(span([5, 7, 6], 0, 40), 16)) == [5, 7, 6]
 
 
-def test_long_sequences_are_copied_one_by_one() -> None:
-    table = list(range(2000, 0, -1))
-    assert kinds(span(table, 0, 8000), span(table, 0, 8000), span(table, 0, 100)) == [Scattered, Scattered]
+def test_keys_that_make_the_number_right_stand_in_for_blocks_that_are_not_there() -> None:
+    short = span([9, 4], 0, 20)
+    assert short.length % 16 == 0
+    assert table(read_one(span([3, 2, 1], 0, 9), 4))[:3] == [3, 2, 1]
+    assert set(table(read_one(span([3, 2, 1], 0, 9), 4))[3:]) <= {1}
 
 
-def test_only_the_blocks_within_the_span_count() -> None:
-    assert kinds(span([9, 3, 4, 0], 4, 12)) == [Neighbours]
-    assert kinds(span([9, 3, 4, 0], 3, 12)) == [Scattered]
+def test_blocks_that_slid_out_of_a_window_are_not_read() -> None:
+    blocks = [-1] * 40 + list(range(100, 124))
+    slid = span(blocks, 40 * 16 + 3, 64 * 16)
+    assert slid.base == 512
+    assert table(read_one(slid, 16)) == [100] * 8 + list(range(100, 124))
+
+
+def test_sequences_of_like_lengths_are_copied_together() -> None:
+    assert together(*[span(list(range(i, 100 + i)), 0, 1000 + i) for i in range(4)]) == [4]
+
+
+def test_a_long_sequence_does_not_make_short_ones_long() -> None:
+    short, long = span([1], 0, 9), span(list(range(100)), 0, 1600)
+    assert together(short, short, long, long, short) == [2, 2, 1]
+
+
+def test_no_more_is_copied_at_once_than_the_cache_of_the_processor_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_COPIED", 512 * 160)
+    assert together(*[span([1, 2, 3], 0, 40)] * 7) == [3, 3, 1]
+    assert together(*[span([1, 2, 3], 0, 40)] * 2, token_bytes=10**9) == [1, 1]

@@ -138,7 +138,7 @@ def test_a_token_sees_itself_and_those_before_it_within_the_window(window: int) 
     window=st.none() | st.integers(1, 20),
     block_size=st.integers(1, 9),
     tile=st.integers(1, 6),
-    most_copied=st.integers(1, 40),
+    most_copied=st.integers(1, 40_000),
     scattered=st.booleans(),
 )
 def test_however_sequences_are_cut_and_tiled_and_read(
@@ -207,6 +207,21 @@ def test_a_sequence_decodes_to_the_same_bits_alone_and_among_others(kind: str) -
     before = [length - 1 for length in lengths]
     attend(cache, [0], sequences, [0] * len(lengths), before, sinks)
     assert torch.equal(attend(cache, [0], sequences, before, lengths, sinks)[0], torch.cat(alone))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_is_given_the_same_bits_in_whatever_chunks_its_sequence_comes(kind: str, dtype: torch.dtype) -> None:
+    spec, length = of(KINDS[kind]), 900
+    sinks = SINKS if KINDS[kind].sinks else None
+    one = Sequence(KINDS[kind], length, 0)
+    one.q, one.k, one.v = (side.to(dtype) for side in (one.q, one.k, one.v))
+    found = []
+    for size, block_size in ((length, 16), (1, 16), (7, 16), (16, 1), (35, 24), (290, 16)):
+        cache = Caches(spec, [length], block_size, dtype=dtype, scattered=size != length)
+        spans = [(start, min(start + size, length)) for start in range(0, length, size)]
+        found.append(torch.cat([attend(cache, [0], [one], [a], [b], sinks)[0] for a, b in spans]))
+    assert [int((other != found[0]).flatten(1).any(1).sum()) for other in found] == [0] * len(found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,8 +14,8 @@ from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 class KVCache:
     """What layers keep of all sequences; which slots are whose is the block tables' affair.
 
-    A slot is block * block_size + offset, so the tokens of consecutive blocks lie side by side. What was never written
-    is not initialised, and is never read.
+    A slot is block * block_size + offset, so the tokens of consecutive blocks lie side by side. A slot is not
+    initialised until it is written or cleared.
 
     Raises:
         DeviceError: the device has not so much memory.
@@ -39,7 +39,7 @@ class KVCache:
             for layer in group.layers:
                 shape = (count * block_size, *_slot_shape(keeping[layer]))
                 self.layers[layer] = _empty(shape, dtype, device)
-        self._value_dims = {layer: attention.value_dim for layer, attention in keeping.items()}
+        self._copied = torch.empty(0, dtype=dtype, device=device)
         self.states = {
             layer: _states(attention, num_states, dtype, device)
             for layer, attention in enumerate(spec.attentions())
@@ -58,19 +58,38 @@ class KVCache:
         """Put k [tokens, kv_heads, key_dim] and v, unless it is the key's beginning, into the slots [tokens]."""
         self.layers[layer].index_copy_(0, slot_mapping, k[:, None] if v is None else torch.stack((k, v), 1))
 
+    def clear(self, layer: int, slots: Tensor) -> None:
+        """Fill slots [tokens] that are read before they are written, with anything finite."""
+        self.layers[layer].index_fill_(0, slots, 0)
+
     def slots(self, layer: int, start: int, length: int) -> tuple[Tensor, Tensor]:
-        """Keys [1, kv_heads, length, key_dim] and values [.., value_dim] of neighbouring slots, as views."""
-        return self._sides(layer, self.layers[layer].narrow(0, start, length))
+        """Keys [1, kv_heads, length, key_dim] and values [.., key_dim] of neighbouring slots, as views.
 
-    def blocks(self, layer: int, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of blocks [blocks] in any order, as those of `slots` but copied."""
+        Where the value is the key's beginning, it is given with what follows it.
+        """
+        return _sides(self.layers[layer].narrow(0, start, length)[None])
+
+    def blocks(self, layer: int, blocks: Tensor, sequences: int, skipped: int, length: int) -> tuple[Tensor, Tensor]:
+        """As `slots`, of the blocks [sequences * blocks] in any order, copied; the next copy takes their place.
+
+        From each sequence's blocks `length` tokens are taken after the first `skipped`.
+        """
         slots = self.layers[layer]
-        found = slots.view(slots.shape[0] // self.block_size, -1).index_select(0, blocks)
-        return self._sides(layer, found.view(-1, *slots.shape[1:]))
+        whole = slots.view(slots.shape[0] // self.block_size, -1)
+        found = torch.index_select(whole, 0, blocks, out=self._room(len(blocks), whole.shape[1]))
+        return _sides(found.view(sequences, -1, *slots.shape[1:]).narrow(1, skipped, length))
 
-    def _sides(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
-        k, *v = slots.permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
-        return k, v[0] if v else k[..., : self._value_dims[layer]]
+    def _room(self, rows: int, columns: int) -> Tensor:
+        """A place for a copy, the same for all; it grows with the longest."""
+        if self._copied.numel() < rows * columns:
+            self._copied = torch.empty(rows * columns, dtype=self.dtype, device=self.device)
+        return self._copied[: rows * columns].view(rows, columns)
+
+
+def _sides(slots: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [sequences, kv_heads, tokens, dim] of slots [sequences, tokens, sides, kv_heads, dim]."""
+    sides = slots.permute(2, 0, 3, 1, 4)
+    return sides[0], sides[-1]
 
 
 def _slot_shape(attention: Attention | LatentAttention) -> tuple[int, int, int]:

@@ -1,23 +1,23 @@
 """Attention over the paged cache in plain torch: the CPU's backend, and what every other one is checked against.
 
-Each sequence attends by itself and over exactly its own tokens, so its result is the same whatever else is in the step.
+What a token is given is the same bits whatever else is in the step, and in whatever steps its sequence was computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..spec import Attention, Decoder, Group, LatentAttention
+from ..spec import Attention, Decoder, LatentAttention
+from ..spec import Group as Layers
 from .backend import Layout, Rows, States
 from .cache import KVCache
-from .reading import Read, Span, reads
-from .softmax import attention as written_out
+from .reading import Read, Span, read_many, read_one
+from .softmax import KEYS_AT_ONCE, attention, padded_rows
 
 AnyAttention = Attention | LatentAttention
 
@@ -45,12 +45,12 @@ class ReferenceBackend:
 class ReferencePass:
     """One step; see `Pass`."""
 
-    def __init__(self, cache: KVCache, layout: Layout, groups: Sequence[Group]) -> None:
+    def __init__(self, cache: KVCache, layout: Layout, groups: Sequence[Layers]) -> None:
         self.positions = layout.positions
         self._cache = cache
         each = zip(groups, layout.slot_mapping, layout.block_tables, strict=True)
-        plans = [(group, slots, list(_parts(cache, layout, tables, group.window))) for group, slots, tables in each]
-        self._plans = {layer: (slots, parts) for group, slots, parts in plans for layer in group.layers}
+        plans = [(group, _plan(cache, layout, slots, tables, group)) for group, slots, tables in each]
+        self._plans = {layer: plan for group, plan in plans for layer in group.layers}
         self._rows = list(_rows(layout))
 
     def attend(
@@ -63,13 +63,17 @@ class ReferencePass:
         sinks: Tensor | None = None,
     ) -> Tensor:
         """See `Pass.attend`."""
-        slots, parts = self._plans[layer]
-        self._cache.write(layer, slots, k, v)
-        rows = q.split_with_sizes([part.rows for part in parts])
+        plan = self._plans[layer]
+        if plan.begun is not None:
+            self._cache.clear(layer, plan.begun)
+        self._cache.write(layer, plan.slots, k, v)
+        if len(plan.parts) == 1:
+            return plan.parts[0].attend(self._cache, layer, attention, sinks, q)
+        rows = q.split_with_sizes([part.rows for part in plan.parts])
         results = [
-            part.attend(self._cache, layer, attention, sinks, own) for part, own in zip(parts, rows, strict=True)
+            part.attend(self._cache, layer, attention, sinks, own) for part, own in zip(plan.parts, rows, strict=True)
         ]
-        return torch.cat(results) if len(results) > 1 else results[0] if results else q[..., : attention.value_dim]
+        return torch.cat(results) if results else q[..., : attention.value_dim]
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""
@@ -78,27 +82,19 @@ class ReferencePass:
 
 @dataclass(frozen=True, slots=True)
 class Decodes:
-    """Sequences with one new token each."""
+    """Sequences with one new token each, read at once."""
 
     rows: int
-    reads: Sequence[Read]
+    read: Read
+    mask: Tensor
 
-    def attend(self, cache: KVCache, layer: int, attention: AnyAttention, sinks: Tensor | None, q: Tensor) -> Tensor:
+    def attend(self, cache: KVCache, layer: int, a: AnyAttention, sinks: Tensor | None, q: Tensor) -> Tensor:
         """q [sequences, heads, key_dim] to [.., value_dim]; the heads of one KV head are its queries."""
-        a = attention
-        queries = q.view(-1, 1, a.kv_heads, a.heads // a.kv_heads, a.key_dim).unbind(0)
-        seen = chain.from_iterable(read(cache, layer) for read in self.reads)
-        if _is_plain(a):
-            results = [
-                F.scaled_dot_product_attention(query, k, v, scale=a.scale)
-                for query, (k, v) in zip(queries, seen, strict=True)
-            ]
-        else:
-            results = [
-                written_out(query[0].unsqueeze(2), k[0], v[0], scale=a.scale, softcap=a.softcap, sinks=sinks)
-                for query, (k, v) in zip(queries, seen, strict=True)
-            ]
-        return torch.cat(results).view(self.rows, a.heads, a.value_dim)
+        k, v = self.read(cache, layer)
+        queries = q.view(self.rows, a.kv_heads, -1, a.key_dim)
+        own_sinks = None if sinks is None else sinks.view(a.kv_heads, -1)
+        found = attention(queries, k, v, self.mask, scale=a.scale, softcap=a.softcap, sinks=own_sinks)
+        return found.reshape(self.rows, a.heads, -1)[..., : a.value_dim]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +107,6 @@ class Tile:
     stop: int
     mask: Tensor
 
-    def attend(self, a: AnyAttention, sinks: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q [kv_heads, group, tokens, key_dim] over k and v [kv_heads, 1, tokens, ..] of the whole sequence."""
-        q = q[:, :, self.first : self.last]
-        k, v = (side[:, :, self.start : self.stop] for side in (k, v))
-        if _is_plain(a):
-            k, v = (side.expand(-1, q.shape[1], -1, -1) for side in (k, v))
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=a.scale)
-        return written_out(q, k[:, 0], v[:, 0], scale=a.scale, softcap=a.softcap, sinks=sinks, mask=self.mask)
-
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
@@ -129,20 +116,35 @@ class Prefill:
     read: Read
     tiles: Sequence[Tile]
 
-    def attend(self, cache: KVCache, layer: int, attention: AnyAttention, sinks: Tensor | None, q: Tensor) -> Tensor:
+    def attend(self, cache: KVCache, layer: int, a: AnyAttention, sinks: Tensor | None, q: Tensor) -> Tensor:
         """q [tokens, heads, key_dim] to [.., value_dim]; KV heads are the batch, those that share one are its heads."""
-        a = attention
         queries = q.view(self.rows, a.kv_heads, -1, a.key_dim).permute(1, 2, 0, 3)
-        ((k, v),) = self.read(cache, layer)
-        k, v = k.transpose(0, 1), v.transpose(0, 1)
-        results = [tile.attend(a, sinks, queries, k, v).permute(2, 0, 1, 3) for tile in self.tiles]
-        return torch.cat(results).view(self.rows, a.heads, a.value_dim)
+        k, v = (side.transpose(0, 1) for side in self.read(cache, layer))
+        own_sinks = None if sinks is None else sinks.view(a.kv_heads, -1, 1)
+        found = q.new_empty(self.rows, a.kv_heads, queries.shape[1], a.value_dim)
+        for tile in self.tiles:
+            result = attention(
+                queries[:, :, tile.first : tile.last],
+                k[:, :, tile.start : tile.stop],
+                v[:, :, tile.start : tile.stop],
+                tile.mask,
+                scale=a.scale,
+                softcap=a.softcap,
+                sinks=own_sinks,
+            )
+            found[tile.first : tile.last] = result[..., : a.value_dim].permute(2, 0, 1, 3)
+        return found.view(self.rows, a.heads, a.value_dim)
 
 
-def _is_plain(attention: AnyAttention) -> bool:
-    """Whether the library's function computes it, and fast: where values are narrower than keys it is the slower."""
-    a = attention
-    return a.softcap is None and not a.sinks and a.key_dim == a.value_dim
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step in one group of layers."""
+
+    slots: Tensor
+    """[tokens] where the keys and values go"""
+    begun: Tensor | None
+    """Slots of blocks that this step begins and does not fill."""
+    parts: Sequence[Decodes | Prefill]
 
 
 def _rows(layout: Layout) -> Iterator[Rows]:
@@ -155,20 +157,38 @@ def _rows(layout: Layout) -> Iterator[Rows]:
             yield Rows(slot, start, stop, new == length)
 
 
-def _parts(cache: KVCache, layout: Layout, tables: Sequence[Tensor], window: int | None) -> Iterator[Decodes | Prefill]:
-    """The sequences of a step in order: those that decode next to each other together, those that prefill alone."""
+def _plan(cache: KVCache, layout: Layout, slots: Tensor, tables: Sequence[Tensor], layers: Layers) -> Plan:
     sequences = zip(layout.query_lens, layout.seq_lens, tables, strict=True)
-    spans = [(new, Span(table, _first_seen(length - new, window), length)) for new, length, table in sequences if new]
+    spans = [
+        (new, Span(table, _first_seen(length - new, layers.window), length)) for new, length, table in sequences if new
+    ]
+    begun = [slot for new, span in spans for slot in _begun(new, span, cache.block_size)]
+    token_bytes = cache.layers[layers.layers[0]][:1].nbytes
+    parts = list(_parts(cache, spans, layers.window, token_bytes))
+    return Plan(slots, torch.tensor(begun, device=cache.device) if begun else None, parts)
+
+
+def _begun(new: int, span: Span, block_size: int) -> range:
+    """The slots after a sequence's last token, if this step begins their block."""
+    filled = span.stop % block_size
+    if filled == 0 or new < filled:
+        return range(0)
+    end = (int(span.table[span.stop // block_size]) + 1) * block_size
+    return range(end - block_size + filled, end)
+
+
+def _parts(
+    cache: KVCache, spans: Sequence[tuple[int, Span]], window: int | None, token_bytes: int
+) -> Iterator[Decodes | Prefill]:
+    """The sequences of a step in order: those that decode next to each other together, those that prefill alone."""
     mask = _mask(cache, spans, window)
     for decodes, group in groupby(spans, key=lambda sequence: sequence[0] == 1):
-        members = list(group)
-        found = reads([span for _, span in members], cache.block_size) if decodes else []
         if decodes:
-            yield Decodes(len(members), found)
+            for some in read_many([span for _, span in group], cache.block_size, token_bytes):
+                yield Decodes(len(some.spans), some.read, some.mask(cache.dtype).to(cache.device))
             continue
-        for new, span in members:
-            (read,) = reads([span], cache.block_size)
-            yield Prefill(new, read, list(_tiles(new, span, window, mask)))
+        for new, span in group:
+            yield Prefill(new, read_one(span, cache.block_size), list(_tiles(new, span, window, mask)))
 
 
 def _first_seen(position: int, window: int | None) -> int:
@@ -176,25 +196,27 @@ def _first_seen(position: int, window: int | None) -> int:
 
 
 def _tiles(new: int, span: Span, window: int | None, mask: Tensor) -> Iterator[Tile]:
-    diagonal = mask.shape[1] - mask.shape[0]
+    diagonal = mask.shape[1] - mask.shape[0] - KEYS_AT_ONCE
     before = span.stop - new
     for first in range(0, new, QUERY_TILE):
         last = min(first + QUERY_TILE, new)
         position = before + first
-        start, stop = _first_seen(position, window), before + last
-        columns = slice(diagonal + start - position, diagonal + stop - position)
-        yield Tile(first, last, start - span.start, stop - span.start, mask[: last - first, columns])
+        own = Span(span.table, _first_seen(position, window), before + last)
+        columns = slice(diagonal + own.base - position, diagonal + own.base - position + own.length)
+        start = own.base - span.base
+        yield Tile(first, last, start, start + own.length, mask[: padded_rows(last - first), columns])
 
 
 def _mask(cache: KVCache, spans: Sequence[tuple[int, Span]], window: int | None) -> Tensor:
     """0 where a query sees a key, -inf where not: [queries, keys], of which every tile's mask is a slice.
 
-    Column `diagonal + i` is the key of query i itself.
+    Column `diagonal + i` is the key of query i itself; keys that only make the number of them right follow the last.
     """
-    tile = max((min(new, QUERY_TILE) for new, _ in spans), default=0)
-    diagonal = max((span.length for _, span in spans), default=0)
+    prefills = [(new, span) for new, span in spans if new > 1]
+    tile = padded_rows(max((min(new, QUERY_TILE) for new, _ in prefills), default=0))
+    diagonal = max((span.stop - span.base for _, span in prefills), default=0)
     query = torch.arange(tile)[:, None] + diagonal
-    key = torch.arange(diagonal + tile)[None, :]
+    key = torch.arange(diagonal + tile + KEYS_AT_ONCE)[None, :]
     hidden = key > query
     if window is not None:
         hidden |= key <= query - window

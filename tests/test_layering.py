@@ -12,15 +12,15 @@ from workspace import PACKAGES, Module, modules
 
 # Inside the core a module may import its own folder and what stands before it here.
 CORE = [
-    *("errors", "types", "config", "spec", "kernels", "quant", "weights", "attention", "model", "tokenizer_files"),
-    *("tokenizer", "detokenizer", "runtime", "engine", "testing"),
+    *("errors", "memory", "types", "config", "spec", "kernels", "quant", "weights", "attention", "model"),
+    *("tokenizer_files", "tokenizer", "detokenizer", "runtime", "planning", "engine", "testing"),
 ]
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
-    *("", "errors", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine", "testing"),
-    *("model.families", "model.fields", "model.positions", "model.names"),
+    *("", "errors", "memory", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine"),
+    *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
-    *("runtime.kv", "runtime.kv_memory", "runtime.stepper"),
+    *("planning", "runtime.activations", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
 }
 THIRD_PARTIES = {
     "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},
@@ -32,6 +32,7 @@ THIRD_PARTIES = {
 # Every import that is not at the top of its file: what it spares the importer is said beside it.
 DEFERRED = {
     ("candle_vllm_core.engine", "candle_vllm_core.runtime.loop"),  # torch
+    ("candle_vllm_core.planning", "candle_vllm_core.runtime.plan"),  # torch
     ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 

@@ -34,14 +34,18 @@ def build_decoder(
     names = NameMap(spec.names, source.names())
     shapes = expected_shapes(spec, names)
     num_parameters = sum(math.prod(shape) for shape in shapes.values())
-    if spec.tied and names.found(HEAD) in source.names():
-        spec = replace(spec, tied=False)
-        shapes = expected_shapes(spec, names)
+    if (stored := as_stored(spec, names, source)) != spec:
+        spec, shapes = stored, expected_shapes(stored, names)
     _check_names(shapes, names, source)
     total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
         load = Checkpoint(names, source, device, dtype, bar.update)
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
+
+
+def as_stored(spec: s.Decoder, names: NameMap, source: Source) -> s.Decoder:
+    """The spec with a head of its own if it says that it is tied and the checkpoint stores one all the same."""
+    return replace(spec, tied=spec.tied and names.found(HEAD) not in source.names())
 
 
 def expected_shapes(

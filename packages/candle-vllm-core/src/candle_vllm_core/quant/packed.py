@@ -44,6 +44,11 @@ def pack(weight: DenseWeight) -> Weight:
     return PackedWeight(tensor) if tensor.device.type == "cpu" and can_pack(tensor.dtype) else weight
 
 
+def packed_bytes(rows: int, columns: int, itemsize: int) -> int:
+    """What a packed matrix takes in memory: oneDNN fills up its rows to 64 and its columns to 64 bytes."""
+    return -(-rows // 64) * 64 * -(-columns * itemsize // 64) * 64
+
+
 @functools.cache
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether packed matrices of a type multiply right on this machine; tried once, against plain multiplication."""

@@ -65,6 +65,30 @@ def enough(needs: KVNeeds, load: Load) -> int:
     return load.sequences * needs.state_bytes + _bytes(blocks, needs, load)
 
 
+def least(needs: KVNeeds, load: Load) -> int:
+    """The bytes that a cache takes in which one sequence of two tokens can run."""
+    states = load.sequences * needs.state_bytes
+    return states + (_bytes(_blocks(2, load), needs, load) if needs.windows else 0)
+
+
+def taken(sizes: KVSizes, needs: KVNeeds) -> int:
+    """The bytes that a cache of these sizes takes."""
+    each = zip(sizes.num_blocks, needs.token_bytes, strict=True)
+    blocks = sum(count * sizes.block_size * token_bytes for count, token_bytes in each)
+    return blocks + sizes.num_states * needs.state_bytes
+
+
+def sequences_at_once(sizes: KVSizes, load: Load) -> int:
+    """How many sequences as long as may be can run at once."""
+    fits = [load.sequences]
+    for window, count in zip(sizes.windows, sizes.num_blocks, strict=True):
+        if window is None:
+            fits.append(count // _blocks(load.length, load))
+        elif count < _used(window, load):
+            fits.append(max(count - _blocks(load.chunk, load), 0) // _blocks(window + 2 * load.block_size, load))
+    return min(fits)
+
+
 def divide(memory: int, needs: KVNeeds, load: Load) -> KVSizes:
     """The largest cache that fits into so many bytes.
 

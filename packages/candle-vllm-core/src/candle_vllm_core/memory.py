@@ -1,0 +1,52 @@
+"""What an engine holds in memory, as frozen data. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """What an engine holds in memory once its model is loaded and its largest step runs; str() says it in one line."""
+
+    device: str
+    dtype: str
+    weight_bytes: int
+    """The weights as they are held: in `dtype`, packed where that is done."""
+    kv_bytes: int
+    """The whole KV cache, with the states of recurrent layers."""
+    activation_bytes: int
+    """The peak of a step of `prefill_chunk_size` tokens that also draws for every sequence."""
+    free_bytes: int
+    """Free on the device before anything was loaded."""
+    block_size: int
+    """Tokens in one block."""
+    kv_blocks: int
+    """Blocks of all groups of layers."""
+    kv_tokens: int
+    """Tokens that the KV cache holds at once, of all sequences together; layers with a window keep fewer of them."""
+    max_sequence_length: int
+    longest_sequences: int
+    """How many sequences of `max_sequence_length` tokens can run at once."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Weights, KV cache and activations together; what Python and its libraries take comes on top."""
+        return self.weight_bytes + self.kv_bytes + self.activation_bytes
+
+    def __str__(self) -> str:
+        """One line, for a log or a terminal."""
+        return (
+            f"{said_bytes(self.total_bytes)} of {said_bytes(self.free_bytes)} free on {self.device}: "
+            f"weights {said_bytes(self.weight_bytes)} in {self.dtype}, KV cache {said_bytes(self.kv_bytes)} "
+            f"({self.kv_blocks:,} blocks of {self.block_size}, {self.kv_tokens:,} tokens, {self.longest_sequences:,} "
+            f"sequences of {self.max_sequence_length:,} at once), activations {said_bytes(self.activation_bytes)}"
+        )
+
+
+def said_bytes(count: int) -> str:
+    """A number of bytes in three digits: 1,234,567,890 is 1.23 GB."""
+    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

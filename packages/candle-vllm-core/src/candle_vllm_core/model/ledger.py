@@ -1,0 +1,89 @@
+"""What a model's weights take in memory as they are held, found out from their shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..quant.experts import ExpertStack, LoopedExperts
+from ..quant.packed import can_pack, packed_bytes
+from ..quant.weight import DenseWeight, Weight
+from ..spec import Decoder as DecoderSpec
+from .decoder import Decoder
+from .loader import CPU, Loader
+from .names import NameMap
+
+
+@dataclass
+class _Count:
+    weight_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Holding:
+    """How weights are held."""
+
+    device: torch.device
+    dtype: torch.dtype
+    packs: bool = field(init=False)
+    """Whether matrices are packed, as `quant.packed.pack` decides."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "packs", self.device.type == "cpu" and can_pack(self.dtype))
+
+    def matrix(self, rows: int, columns: int) -> int:
+        """Bytes of one matrix to multiply with."""
+        size = self.dtype.itemsize
+        return packed_bytes(rows, columns, size) if self.packs else rows * columns * size
+
+
+def weight_bytes(spec: DecoderSpec, names: NameMap, holding: Holding) -> int:
+    """The memory that the weights of a model take; nothing is read and nothing of their size is made."""
+    ledger = Ledger(names, holding)
+    Decoder(spec, ledger, device=CPU)
+    return ledger.count.weight_bytes
+
+
+class Ledger(Loader):
+    """Hands out tensors without content and counts the bytes that those of a checkpoint would take."""
+
+    def __init__(self, names: NameMap, holding: Holding, prefix: str = "", count: _Count | None = None) -> None:
+        super().__init__(names, prefix)
+        self._holding = holding
+        self.count = count if count is not None else _Count()
+
+    def within(self, name: str) -> Ledger:
+        """See `Loader.within`."""
+        return Ledger(self._names, self._holding, self._path(name), self.count)
+
+    def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
+        """See `Loader.tensor`."""
+        tensor = _hollow(*shape)
+        self.count.weight_bytes += tensor.numel() * (4 if wide else self._holding.dtype.itemsize)
+        return tensor
+
+    def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
+        """See `Loader.matrix`."""
+        self.count.weight_bytes += self._holding.matrix(sum(rows), columns)
+        return DenseWeight(_hollow(sum(rows), columns))
+
+    def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
+        """See `Loader.experts`."""
+        rows *= len(names)
+        self.count.weight_bytes += count * self._holding.matrix(rows, columns)
+        self.count.weight_bytes += count * rows * self._holding.dtype.itemsize if bias else 0
+        return LoopedExperts([DenseWeight(_hollow(rows, columns))] * count)
+
+    def pack(self, tensor: Tensor) -> Weight:
+        """See `Loader.pack`: unless it is packed, the tensor itself, which was counted when it was handed out."""
+        rows, columns = tensor.shape
+        self.count.weight_bytes += self._holding.matrix(rows, columns) if self._holding.packs else 0
+        return DenseWeight(tensor)
+
+
+def _hollow(*shape: int) -> Tensor:
+    """A tensor of a shape, without memory for it."""
+    return torch.empty(()).expand(shape)

@@ -1,0 +1,153 @@
+"""What an engine will hold in memory, found out before anything is loaded: weights, KV cache, and the largest step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..config import EngineConfig
+from ..errors import ConfigError, OutOfMemoryError
+from ..memory import MemoryPlan, said_bytes
+from ..model.build import as_stored
+from ..model.families import decoder_spec
+from ..model.ledger import Holding, weight_bytes
+from ..model.names import NameMap
+from ..spec import Decoder as DecoderSpec
+from ..weights.source import Source, open_source
+from .activations import StepSize, activation_bytes
+from .device import dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
+from .kv import KVSizes
+from .kv_memory import KVNeeds, Load, divide, enough, least, sequences_at_once, taken
+
+GPU_BLOCK_SIZE, CPU_BLOCK_SIZE = 64, 16
+
+
+def plan(config: EngineConfig) -> MemoryPlan:
+    """What an engine with this config would hold; see `candle_vllm_core.plan`."""
+    device = resolve_device(config.device)
+    source = open_source(config.model_path)
+    try:
+        return Plan.of(config, source, device).memory
+    finally:
+        source.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is decided before a model is loaded."""
+
+    dtype: torch.dtype
+    spec: DecoderSpec
+    needs: KVNeeds
+    load: Load
+    kv_sizes: KVSizes
+    memory: MemoryPlan
+
+    @classmethod
+    def of(cls, config: EngineConfig, source: Source, device: torch.device) -> Plan:
+        """Decide for a config, the model that it names and the device that it means.
+
+        Raises:
+            OutOfMemoryError: the device has too little memory.
+            ModelLoadError: the model's config.json makes no sense.
+            ConfigError: the config asks more than the model or the device has.
+        """
+        dtype = resolve_dtype(config.dtype, device)
+        spec = decoder_spec(source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor)
+        needs, load = KVNeeds.of(spec, dtype.itemsize), _load(config, spec, device)
+        fixed = _Fixed.of(config, spec, source, load, Holding(device, dtype))
+        sizes = _divide(config, needs, load, fixed)
+        memory = MemoryPlan(
+            device=str(device),
+            dtype=dtype_name(dtype),
+            weight_bytes=fixed.weights,
+            kv_bytes=taken(sizes, needs),
+            activation_bytes=fixed.activations,
+            free_bytes=fixed.free,
+            block_size=sizes.block_size,
+            kv_blocks=sum(sizes.num_blocks),
+            kv_tokens=max(sizes.num_blocks, default=0) * sizes.block_size,
+            max_sequence_length=load.length,
+            longest_sequences=sequences_at_once(sizes, load),
+        )
+        return cls(dtype=dtype, spec=spec, needs=needs, load=load, kv_sizes=sizes, memory=memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What an engine holds beside its KV cache, and what its device has before any of it is there; in bytes."""
+
+    weights: int
+    activations: int
+    free: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, config: EngineConfig, spec: DecoderSpec, source: Source, load: Load, holding: Holding) -> _Fixed:
+        names = NameMap(spec.names, source.names())
+        tokens = load.length
+        if config.enable_chunked_prefill:
+            tokens = min(config.prefill_chunk_size, load.sequences * load.length)
+        step = StepSize(tokens=tokens, length=load.length, rows=load.sequences, itemsize=holding.dtype.itemsize)
+        return cls(
+            weights=weight_bytes(as_stored(spec, names, source), names, holding),
+            activations=activation_bytes(spec, step),
+            free=free_memory(holding.device),
+            device=holding.device,
+        )
+
+    @property
+    def left(self) -> int:
+        """What the KV cache can have."""
+        return self.free - self.weights - self.activations
+
+    def check(self, kv: int, setting: str) -> None:
+        """Refuse a model that does not fit with a KV cache of so many bytes, which a lower `setting` makes smaller."""
+        if kv <= self.left:
+            return
+        needed = self.weights + kv + self.activations
+        raise OutOfMemoryError(
+            f"the model takes {said_bytes(needed)}, of which its weights {said_bytes(self.weights)}, the KV cache "
+            f"{said_bytes(kv)} and a step's activations {said_bytes(self.activations)}, and {self.device} has "
+            f"{said_bytes(self.free)} free; {self._way_out(setting)}",
+            str(self.device),
+            bytes_needed=needed,
+            bytes_available=self.free,
+        )
+
+    def _way_out(self, setting: str) -> str:
+        if self.weights > self.free:
+            return "the weights alone do not fit: take a smaller model or a narrower dtype, or free memory"
+        return f"lower {setting} or prefill_chunk_size, or free memory"
+
+
+def _load(config: EngineConfig, spec: DecoderSpec, device: torch.device) -> Load:
+    asked = config.max_sequence_length
+    if asked is not None and asked > spec.max_position:
+        raise ConfigError(
+            f"max_sequence_length is {asked} and the model was made for {spec.max_position}; ask for no more than that",
+            "max_sequence_length",
+        )
+    length = asked or spec.max_position
+    return Load(
+        sequences=config.max_batch_size,
+        length=length,
+        chunk=min(config.prefill_chunk_size, length) if config.enable_chunked_prefill else length,
+        block_size=config.block_size or (CPU_BLOCK_SIZE if device.type == "cpu" else GPU_BLOCK_SIZE),
+    )
+
+
+def _divide(config: EngineConfig, needs: KVNeeds, load: Load, fixed: _Fixed) -> KVSizes:
+    if (asked := config.kv_cache_memory) is not None:
+        if asked > (total := total_memory(fixed.device)):
+            raise ConfigError(
+                f"kv_cache_memory is {asked:,} bytes and {fixed.device} has {total:,} in all; ask for less",
+                "kv_cache_memory",
+            )
+        sizes = divide(asked, needs, load)
+        fixed.check(taken(sizes, needs), "kv_cache_memory")
+        return sizes
+    fixed.check(smallest := least(needs, load), "max_batch_size")
+    memory = min(enough(needs, load), max(int(config.kv_fraction * fixed.left), smallest))
+    return divide(memory, needs, load)

@@ -12,7 +12,20 @@ from workspace import PACKAGES, Module, modules
 
 # Inside the core a module may import its own folder and what stands before it here.
 CORE = [
-    *("errors", "memory", "types", "config", "spec", "kernels", "quant", "weights", "attention", "model"),
+    *(
+        "errors",
+        "memory",
+        "types",
+        "stats",
+        "events",
+        "config",
+        "spec",
+        "kernels",
+        "quant",
+        "weights",
+        "attention",
+        "model",
+    ),
     *("tokenizer_files", "tokenizer", "detokenizer", "runtime", "planning", "engine", "testing"),
 ]
 # Modules of the core that neither import torch nor anything that imports it.
@@ -21,6 +34,7 @@ TORCH_FREE = {
     *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
     *("planning", "runtime.activations", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
+    *("stats", "events", "runtime.journal"),
 }
 THIRD_PARTIES = {
     "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},

@@ -15,14 +15,27 @@ from .errors import (
     EngineClosedError,
     GenerationError,
     ModelLoadError,
+    OutOfMemoryError,
     ParameterError,
     TokenizationError,
 )
 from .errors import CandleVllmError as Error
+from .events import (
+    EngineEvent,
+    EventHook,
+    FirstToken,
+    RequestFinished,
+    RequestPreempted,
+    RequestQueued,
+    RequestStarted,
+    StepFinished,
+)
+from .memory import MemoryPlan
+from .planning import plan
+from .stats import EngineStats, Histogram
 from .testing import ScriptedEngine
 from .types import (
     ChatTemplate,
-    EngineStats,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -48,22 +61,34 @@ __all__ = [
     "EngineBuilder",
     "EngineClosedError",
     "EngineConfig",
+    "EngineEvent",
     "EngineStats",
     "Error",
+    "EventHook",
     "FinishReason",
+    "FirstToken",
     "GenerationChunk",
     "GenerationError",
     "GenerationOutput",
     "GenerationParams",
     "GenerationStats",
+    "Histogram",
     "InferenceEngine",
     "InferenceRequest",
+    "MemoryPlan",
     "ModelInfo",
     "ModelLoadError",
+    "OutOfMemoryError",
     "ParameterError",
+    "RequestFinished",
     "RequestHandle",
+    "RequestPreempted",
+    "RequestQueued",
+    "RequestStarted",
     "RequestUpdate",
     "ScriptedEngine",
+    "StepFinished",
     "TokenLogprob",
     "TokenizationError",
+    "plan",
 ]

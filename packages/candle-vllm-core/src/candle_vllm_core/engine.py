@@ -18,11 +18,12 @@ from tqdm import tqdm
 from .config import EngineBuilder, EngineConfig
 from .detokenizer import TextStream
 from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
+from .events import EventHook
 from .runtime.driver import Driver, How
 from .runtime.request import Request, Sink, check_request
+from .stats import EngineStats
 from .types import (
     ChatTemplate,
-    EngineStats,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -72,6 +73,10 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats:
         """What the engine is doing now, and what it has done."""
+        ...
+
+    def subscribe(self, hook: EventHook) -> Callable[[], None]:
+        """Tell a hook of each event as it happens; the function that is given ends that."""
         ...
 
     def close(self) -> None:
@@ -261,6 +266,13 @@ class InferenceEngine:
     def stats(self) -> EngineStats:
         """What the engine is doing now, and what it has done since it was opened."""
         return self._open_loop().stats()
+
+    def subscribe(self, hook: EventHook) -> Callable[[], None]:
+        """Tell a hook of each event as it happens, on the engine's thread; the function that is given ends that.
+
+        The hook must not block: the engine waits for it. One that raises is logged and not called again.
+        """
+        return self._open_loop().subscribe(hook)
 
     def close(self) -> None:
         """End pending requests as cancelled and give all memory back. May be called more than once."""

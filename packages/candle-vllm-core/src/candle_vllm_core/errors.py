@@ -5,11 +5,13 @@ CandleVllmError (also exported as Error)
 ├── ConfigError            a setting is impossible, or two of them contradict each other
 ├── ModelLoadError         a model cannot be loaded from where it was said to be
 ├── DeviceError            a device is not there, or does not have what was asked of it
+│   └── OutOfMemoryError       a model does not fit into the memory that is free
 ├── TokenizationError      text or token ids do not fit the model's tokenizer
 ├── CapacityError          the request can never fit into the memory that the engine was given
 ├── EngineClosedError      the engine was closed before or during the call
 └── GenerationError        a request failed while it ran
     ├── ParameterError         a generation parameter is out of its bounds
+    ├── ConstraintError        a constraint cannot be compiled, or not be followed to its end
     ├── ContextLengthError     the prompt alone is longer than the model takes
     └── CancelledError         the request was cancelled by its owner
 ```
@@ -50,20 +52,33 @@ class DeviceError(CandleVllmError):
         self.device = device
 
 
+class OutOfMemoryError(DeviceError):
+    """A model does not fit: it needs `bytes_needed` and the device has `bytes_available` free; nothing was loaded."""
+
+    def __init__(self, message: str, device: str, bytes_needed: int, bytes_available: int) -> None:
+        super().__init__(message, device)
+        self.bytes_needed = bytes_needed
+        self.bytes_available = bytes_available
+
+
 class TokenizationError(CandleVllmError):
     """Text or token ids do not fit the model's tokenizer."""
 
 
 class CapacityError(CandleVllmError):
-    """A request can never fit into the KV cache: it needs `tokens_needed`, there are `tokens_available`."""
+    """A request can never fit into the KV cache: it needs `tokens_needed`, there are `tokens_available`.
 
-    def __init__(self, tokens_needed: int, tokens_available: int) -> None:
+    `setting` is the field of `EngineConfig` that would give it more.
+    """
+
+    def __init__(self, tokens_needed: int, tokens_available: int, setting: str = "kv_cache_memory") -> None:
         super().__init__(
             f"the request needs room for at least {tokens_needed} tokens and the KV cache holds {tokens_available}; "
-            "shorten the prompt, or open the engine with a larger kv_cache_memory or kv_fraction"
+            f"shorten the prompt, or open the engine with a larger {setting}"
         )
         self.tokens_needed = tokens_needed
         self.tokens_available = tokens_available
+        self.setting = setting
 
 
 class EngineClosedError(CandleVllmError):
@@ -82,6 +97,19 @@ class ParameterError(GenerationError):
         self.field = field
         self.value = value
         self.bounds = bounds
+
+
+class ConstraintError(GenerationError):
+    """A constraint is refused or failed: `kind` is its field, `keywords` those of a schema that are at fault.
+
+    `reason` says why: something in it cannot be enforced, nothing satisfies it, or it takes too much to follow.
+    """
+
+    def __init__(self, kind: str, reason: str, keywords: Iterable[str] = ()) -> None:
+        super().__init__(f"the constraint's {kind} cannot be followed: {reason}")
+        self.kind = kind
+        self.reason = reason
+        self.keywords = tuple(keywords)
 
 
 class ContextLengthError(GenerationError):

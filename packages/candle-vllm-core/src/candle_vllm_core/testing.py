@@ -13,10 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 
 from .detokenizer import TextStream
 from .errors import EngineClosedError, GenerationError, TokenizationError
+from .events import EventHook, FirstToken, RequestFinished, RequestQueued, RequestStarted, Subscribers
 from .runtime.request import Limits, Request, check_request
+from .stats import EngineStats
 from .types import (
     ChatTemplate,
-    EngineStats,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -68,6 +69,7 @@ class ScriptedEngine:
             eos_token_ids=frozenset([EOS]),
         )
         self._chat_template = chat_template
+        self._subscribers = Subscribers()
         self._closed = False
         self.running = 0
         self.cancelled = 0
@@ -104,6 +106,10 @@ class ScriptedEngine:
     def stats(self) -> EngineStats:
         """Only `running` is counted."""
         return EngineStats(running=self.running)
+
+    def subscribe(self, hook: EventHook) -> Callable[[], None]:
+        """Tell a hook of requests that are queued, start, have their first token and finish; there are no steps."""
+        return self._subscribers.add(hook)
 
     async def generate(self, prompt: Sequence[int], params: GenerationParams | None = None) -> GenerationOutput:
         """The next answer, whole."""
@@ -166,6 +172,21 @@ class ScriptedEngine:
         return answer
 
     def _chunks(self, request: Request) -> Iterator[GenerationChunk]:
+        """An answer's chunks, and the events that an engine would tell."""
+        tell, number = self._subscribers.tell, request.id
+        tell(RequestQueued(request_id=number, prompt_tokens=len(request.prompt), priority=request.params.priority))
+        tell(RequestStarted(request_id=number, cached_tokens=0, queue_seconds=0.0))
+        first = True
+        for chunk in self._answer_chunks(request):
+            if first and chunk.tokens:
+                first = False
+                tell(FirstToken(request_id=number, seconds=0.0))
+            if chunk.output is not None:
+                reason, error, stats = chunk.output.finish_reason, chunk.output.error, chunk.output.stats
+                tell(RequestFinished(request_id=number, finish_reason=reason, error=error, stats=stats))
+            yield chunk
+
+    def _answer_chunks(self, request: Request) -> Iterator[GenerationChunk]:
         gathered: list[GenerationChunk] = []
         for token in [*self.tokenize(self._answer(request)), EOS]:
             gathered.append(request.accept(token, self._logprob(token, request.params)))

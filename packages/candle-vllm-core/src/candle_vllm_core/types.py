@@ -9,12 +9,17 @@ from enum import StrEnum
 from typing import NewType
 
 from .errors import ParameterError
+from .memory import MemoryPlan
 
 MAX_TOKEN_ID = 2**31 - 1
 MAX_SEED = 2**64 - 1
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1000
 MAX_TOP_LOGPROBS = 100
+MAX_PROMPT_LOGPROBS = 20
+MAX_BAD_WORDS = 1000
+MAX_BAD_WORD_CHARS = 100
+MAX_SALT_CHARS = 256
 
 RequestHandle = NewType("RequestHandle", int)
 """Names a request added by `add_request`, to know its updates by and to cancel it."""
@@ -73,12 +78,22 @@ class GenerationParams:
     """Gives the log probability of each token, in the model's raw distribution."""
     top_logprobs: int = 0
     """With `logprobs`: how many of the likeliest tokens to give at each position."""
+    prompt_logprobs: int | None = None
+    """Gives the log probability of each of the prompt's tokens but the first, with so many of the likeliest ones, 0 to
+    20. Such a prompt is computed whole: none of it comes from the prefix cache."""
     logit_bias: Mapping[int, float] | None = None
     """Token id to a number added to its logit, -100 to 100."""
+    bad_words: Sequence[str] = ()
+    """Texts that the answer may not contain as tokens: each is tokenized with and without a leading space, and the last
+    token of such a sequence is never drawn where the ones before it stand already. At most 1000, of up to 100
+    characters."""
     seed: int | None = None
     """The same seed gives the same answer, whatever else is in the batch."""
     priority: int = 0
     """Smaller is served first; requests of one priority are served in order of arrival."""
+    cache_salt: str | None = None
+    """Only requests with the same salt share what the prefix cache keeps, so that nobody can find out by the time that
+    an answer takes what others asked. 1 to 256 characters; None shares with all that have none."""
 
     def __post_init__(self) -> None:
         _integer("max_tokens", self.max_tokens, 1, MAX_TOKEN_ID)
@@ -94,13 +109,19 @@ class GenerationParams:
         _integer("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs and not self.logprobs:
             raise ParameterError("top_logprobs", self.top_logprobs, "0 unless `logprobs` is true")
+        if self.prompt_logprobs is not None:
+            _integer("prompt_logprobs", self.prompt_logprobs, 0, MAX_PROMPT_LOGPROBS)
         if self.seed is not None:
             _integer("seed", self.seed, -(2**63), MAX_SEED)
         _integer("priority", self.priority, -(2**31), 2**31 - 1)
         for name in ("ignore_eos", "logprobs"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(name, getattr(self, name), "true or false")
-        object.__setattr__(self, "stop_sequences", _stop_sequences(self.stop_sequences))
+        _salt(self.cache_salt)
+        stops = _texts("stop_sequences", self.stop_sequences, MAX_STOPS, MAX_STOP_CHARS)
+        object.__setattr__(self, "stop_sequences", stops)
+        bad_words = _texts("bad_words", self.bad_words, MAX_BAD_WORDS, MAX_BAD_WORD_CHARS)
+        object.__setattr__(self, "bad_words", bad_words)
         object.__setattr__(self, "stop_token_ids", _token_ids("stop_token_ids", self.stop_token_ids))
         object.__setattr__(self, "logit_bias", _logit_bias(self.logit_bias))
 
@@ -128,14 +149,19 @@ def _number(name: str, value: object, low: float, high: float, *, open_low: bool
         raise ParameterError(name, value, bounds)
 
 
-def _stop_sequences(stops: Sequence[str]) -> tuple[str, ...]:
-    bounds = f"at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
-    if isinstance(stops, str) or len(stops) > MAX_STOPS:
-        raise ParameterError("stop_sequences", stops, bounds)
-    for stop in stops:
-        if not isinstance(stop, str) or not 1 <= len(stop) <= MAX_STOP_CHARS:
-            raise ParameterError("stop_sequences", stop, bounds)
-    return tuple(stops)
+def _salt(salt: str | None) -> None:
+    if salt is not None and (not isinstance(salt, str) or not 1 <= len(salt) <= MAX_SALT_CHARS):
+        raise ParameterError("cache_salt", salt, f"a text of 1 to {MAX_SALT_CHARS} characters, or None")
+
+
+def _texts(name: str, texts: Sequence[str], most: int, longest: int) -> tuple[str, ...]:
+    bounds = f"at most {most} texts of 1 to {longest} characters"
+    if isinstance(texts, str) or len(texts) > most:
+        raise ParameterError(name, texts, bounds)
+    for text in texts:
+        if not isinstance(text, str) or not 1 <= len(text) <= longest:
+            raise ParameterError(name, text, bounds)
+    return tuple(texts)
 
 
 def _token_ids(name: str, ids: Sequence[int]) -> tuple[int, ...]:
@@ -160,7 +186,7 @@ class TokenLogprob:
     """The token's text alone; a token that holds part of a character shows U+FFFD, `token_bytes` has its bytes."""
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
-    """The likeliest tokens at this position, best first; empty unless `top_logprobs` was asked for."""
+    """The likeliest tokens at this position, best first; empty unless that many were asked for."""
     token_bytes: bytes = b""
     """The bytes of UTF-8 that the token stands for."""
 
@@ -173,6 +199,8 @@ class GenerationStats:
     cached_tokens: int = 0
     """Prompt tokens that were not computed again: whole blocks found in the prefix cache."""
     generated_tokens: int = 0
+    queue_time_ms: float = 0.0
+    """From the request's arrival until it first ran; 0 if it never did."""
     total_time_ms: float = 0.0
     """From the request's arrival to its last token."""
     time_to_first_token_ms: float = 0.0
@@ -196,6 +224,8 @@ class GenerationOutput:
     """What went wrong, if something did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     """One for each token, if asked for."""
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """One for each token of the prompt, if asked for; None for the first, which nothing stands before."""
     stats: GenerationStats = field(default_factory=GenerationStats)
 
 
@@ -250,27 +280,8 @@ class ModelInfo:
     """Bytes that one more token adds once the windows of all layers that have one are full."""
     state_bytes_per_sequence: int = 0
     """Bytes that one sequence takes beside its tokens, however long it is: the states of recurrent layers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """What the engine is doing now, and what it has done since it was opened."""
-
-    running: int = 0
-    waiting: int = 0
-    kv_blocks_total: int = 0
-    """Blocks of the KV cache; layers that reach differently far back have blocks of their own, and these add up."""
-    kv_blocks_used: int = 0
-    """Blocks that running requests hold."""
-    kv_blocks_cached: int = 0
-    """Blocks that no request holds but whose content the prefix cache may give out again."""
-    block_size: int = 0
-    """Tokens in one block."""
-    prefix_hit_tokens: int = 0
-    preemptions: int = 0
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    steps: int = 0
+    memory: MemoryPlan | None = None
+    """What was planned to be held in memory before the model was loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

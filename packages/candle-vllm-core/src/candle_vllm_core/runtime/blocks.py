@@ -1,19 +1,26 @@
 """One pool of KV blocks: which are held, and which still hold what an earlier prompt computed. No torch here.
 
 A block is a fixed run of slots. A full block is known by a key, the SHA-256 of its predecessor's key and its tokens: it
-stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys.
+stands for the whole sequence up to the block's end, so two prompts that begin alike have the same first keys. Before
+the first block stands a key of the model and of the request's salt: other models and other salts share nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+
+
+def root_key(fingerprint: bytes, salt: str | None) -> bytes:
+    """What stands before the first block of a sequence, for the model with this fingerprint and a request's salt."""
+    model = hashlib.sha256(fingerprint).digest()
+    return hashlib.sha256(model + (salt or "").encode(errors="surrogatepass")).digest()
 
 
 def block_key(parent: bytes, tokens: Sequence[int]) -> bytes:
-    """The key of a full block with these tokens, whose predecessor has the key `parent` (empty for the first)."""
+    """The key of a full block with these tokens, whose predecessor (or root) has the key `parent`."""
     return hashlib.sha256(parent + array("q", tokens).tobytes()).digest()
 
 
@@ -60,9 +67,9 @@ class BlockPool:
         """The block whose content stands for this key, if there is one. Nothing is taken."""
         return self._block_of.get(key)
 
-    def num_free_without(self, blocks: Sequence[int]) -> int:
-        """How many blocks would be free if `blocks` were taken."""
-        return len(self._free) - sum(block in self._free for block in blocks)
+    def count_free(self, blocks: Sequence[int]) -> int:
+        """How many of these blocks nobody holds."""
+        return sum(block in self._free for block in blocks)
 
     def share(self, blocks: Sequence[int]) -> None:
         """Take blocks that `find` found."""
@@ -88,8 +95,15 @@ class BlockPool:
                 self._free.move_to_end(block, last=block in self._key_of)
                 self.num_cached += block in self._key_of
 
-    def check(self) -> None:
-        """Raise RuntimeError if the pool's books contradict each other; for tests and for an idle engine."""
+    def check(self, tables: Iterable[Sequence[int]] | None = None) -> None:
+        """Raise RuntimeError if the pool's books contradict each other, or what the holders' tables say.
+
+        `tables`: the blocks that each sequence holds.
+        """
+        if tables is not None:
+            held = Counter(block for table in tables for block in table)
+            if wrong := [block for block, count in enumerate(self._references) if count != held[block]]:
+                raise RuntimeError(f"blocks {wrong} are held by more or fewer sequences than the pool has counted")
         for block, references in enumerate(self._references):
             if (references == 0) != (block in self._free):
                 raise RuntimeError(f"block {block} has {references} references and free is {block in self._free}")

@@ -6,10 +6,10 @@ have a pool of blocks to themselves. Where they have a window, a request gives b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from .blocks import BlockPool, block_key
+from .blocks import BlockPool, block_key, root_key
 from .request import Request
 
 FREED = -1
@@ -42,20 +42,32 @@ class Prefix:
     num_tokens: int
     tables: list[list[int]]
     """For each group, the blocks of these tokens that a later token can still see; the others are `FREED`."""
+    grows: bool = False
+    """Whether more of it will be there once the step that is being made was computed."""
 
 
 class KVBlocks:
     """Gives requests their blocks and states and takes them back; shares blocks of those that begin alike."""
 
-    def __init__(self, sizes: KVSizes, *, prefix_cache: bool = True) -> None:
-        """Everything is free. A model with recurrent states has no prefix cache: a state is only of whole sequences."""
+    def __init__(self, sizes: KVSizes, *, prefix_cache: bool = True, fingerprint: bytes = b"") -> None:
+        """Everything is free. A model with recurrent states has no prefix cache: a state is only of whole sequences.
+
+        `fingerprint` stands for the model: blocks of one with another fingerprint are never found.
+        """
         self.block_size = sizes.block_size
-        self._prefix_cache = prefix_cache and not sizes.num_states
+        self.prefix_cache = prefix_cache and not sizes.num_states
+        """Whether requests that begin alike share blocks."""
+        self._sizes, self._fingerprint = sizes, fingerprint
+        self._has_states = sizes.num_states > 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Make the books anew: everything is free, nothing is cached. Whoever held something must be gone."""
+        sizes = self._sizes
         self._groups = [
             _Group(window, count, sizes.block_size)
             for window, count in zip(sizes.windows, sizes.num_blocks, strict=True)
         ]
-        self._has_states = sizes.num_states > 0
         self._free_states = list(range(sizes.num_states))
 
     @property
@@ -73,38 +85,51 @@ class KVBlocks:
         """Blocks that no request holds but whose content may be given out again, in all groups."""
         return sum(group.pool.num_cached for group in self._groups)
 
-    def match(self, request: Request) -> Prefix:
+    def match(self, request: Request, coming: Container[bytes] = ()) -> Prefix:
         """The longest beginning of a request that is there, in whole blocks; nothing is taken.
 
-        The last token is never part of it: it must be computed to draw the next one.
+        The last token is never part of it: it must be computed to draw the next one. `coming`: keys of blocks that
+        the step that is being made will fill.
         """
-        keys = self._keys(request, (request.num_tokens - 1) // self.block_size) if self._prefix_cache else []
-        keys = keys[: self._num_matching(keys)]
-        return Prefix(len(keys) * self.block_size, [group.cached(keys) for group in self._groups])
+        keys = self._keys(request, request.num_reusable // self.block_size) if self.prefix_cache else []
+        count = self._num_matching(keys, ())
+        grows = bool(coming) and self._num_matching(keys, coming) > count
+        keys = keys[:count]
+        return Prefix(count * self.block_size, [group.cached(keys) for group in self._groups], grows)
 
-    def _num_matching(self, keys: Sequence[bytes]) -> int:
+    def _num_matching(self, keys: Sequence[bytes], coming: Container[bytes]) -> int:
         """How many blocks of a beginning are there, in every group at least those that the token after them sees."""
         whole = [group for group in self._groups if group.window is None]
         sliding = [group for group in self._groups if group.window is not None]
-        count = min((group.first_missing(keys, len(keys)) for group in whole), default=len(keys))
-        while (fewer := min((group.first_missing(keys, count) for group in sliding), default=count)) < count:
+        count = min((group.first_missing(keys, len(keys), coming) for group in whole), default=len(keys))
+        while (fewer := min((g.first_missing(keys, count, coming) for g in sliding), default=count)) < count:
             count = fewer
         return count
 
-    def admit(self, request: Request, prefix: Prefix, chunk: int | None) -> bool:
-        """Let a request start after its prefix, if all of its tokens and one more find room; else nothing is taken.
+    def needs(self, request: Request, prefix: Prefix, chunk: int | None) -> list[int]:
+        """How many of each group's free blocks a request takes to start after its prefix.
 
-        `chunk` is the most tokens of one step. It gets all blocks of its tokens where they stay, and none ahead where
-        they slide.
+        It starts if all of its tokens and one more find room. `chunk` is the most tokens of one step.
         """
-        length = request.num_tokens
+        length = request.num_tokens + 1
+        return [group.needs(table, length, chunk) for group, table in zip(self._groups, prefix.tables, strict=True)]
+
+    def admit(self, request: Request, prefix: Prefix, chunk: int | None, reserved: Sequence[int] | None = None) -> bool:
+        """Let a request start after its prefix if what it `needs` is free; else nothing is taken.
+
+        It gets all blocks of its tokens where they stay, and none ahead where they slide. `reserved` blocks of each
+        group are kept for others.
+        """
         if self._has_states and not self._free_states:
             return False
-        if not all(g.has_room(table, length + 1, chunk) for g, table in zip(self._groups, prefix.tables, strict=True)):
+        kept = reserved or [0] * len(self._groups)
+        needs = self.needs(request, prefix, chunk)
+        if any(n > g.pool.num_free - k for n, g, k in zip(needs, self._groups, kept, strict=True)):
             return False
         for group, table in zip(self._groups, prefix.tables, strict=True):
             group.pool.share(_held(table))
-            table += group.pool.allocate(group.num_missing(table, length) if group.window is None else 0)
+            missing = group.num_missing(table, request.num_tokens) if group.window is None else 0
+            table += group.pool.allocate(missing)
         request.block_tables, request.num_computed = prefix.tables, prefix.num_tokens
         request.state_slot = self._free_states.pop() if self._has_states else None
         return True
@@ -114,24 +139,32 @@ class KVBlocks:
 
         Blocks that have slid out of its windows are given back either way.
         """
-        parts = list(zip(self._groups, request.block_tables, strict=True))
-        for group, table in parts:
-            group.slide(table, request.num_computed)
-        missing = [group.num_missing(table, stop) for group, table in parts]
-        if any(count > group.pool.num_free for (group, _), count in zip(parts, missing, strict=True)):
+        takes = []
+        for group, table in zip(self._groups, request.block_tables, strict=True):
+            if group.window is not None:
+                group.slide(table, request.num_computed)
+            if (missing := group.num_missing(table, stop)) > 0:
+                takes.append((group.pool, table, missing))
+        if any(missing > pool.num_free for pool, _, missing in takes):
             return False
-        for (group, table), count in zip(parts, missing, strict=True):
-            table += group.pool.allocate(count)
+        for pool, table, missing in takes:
+            table += pool.allocate(missing)
         return True
 
     def register(self, request: Request, start: int, stop: int) -> None:
         """Note that tokens `start` to `stop` were computed: the blocks they filled may be shared from now on."""
-        if not self._prefix_cache:
+        first, last = start // self.block_size, stop // self.block_size
+        if first == last or not self.prefix_cache:
             return
-        keys = self._keys(request, stop // self.block_size)
+        keys = self._keys(request, last)
         for group, table in zip(self._groups, request.block_tables, strict=True):
-            for index in range(start // self.block_size, stop // self.block_size):
+            for index in range(first, last):
                 group.pool.register(table[index], keys[index])
+
+    def filled_keys(self, request: Request, start: int, stop: int) -> Sequence[bytes]:
+        """The keys of the blocks that are filled when tokens `start` to `stop` are computed."""
+        first, last = start // self.block_size, stop // self.block_size
+        return self._keys(request, last)[first:last] if first < last and self.prefix_cache else ()
 
     def release(self, request: Request) -> None:
         """Take everything back that a request holds; a waiting one holds nothing."""
@@ -146,16 +179,20 @@ class KVBlocks:
         """The keys of a request's first `count` blocks."""
         keys, size = request.block_keys, self.block_size
         for index in range(len(keys), count):
-            parent = keys[-1] if keys else b""
+            parent = keys[-1] if keys else root_key(self._fingerprint, request.params.cache_salt)
             keys.append(block_key(parent, request.token_slice(index * size, (index + 1) * size)))
         return keys[:count]
 
-    def check(self) -> None:
-        """Raise RuntimeError if the books contradict each other; for tests and for an idle engine."""
-        for group in self._groups:
-            group.pool.check()
-        if len(set(self._free_states)) != len(self._free_states):
-            raise RuntimeError(f"a recurrent state was given back twice: {sorted(self._free_states)}")
+    def check(self, holders: Iterable[Request] | None = None) -> None:
+        """Raise RuntimeError if the books contradict each other, or what the requests that run hold; for tests and
+        after a fault.
+        """
+        running = list(holders) if holders is not None else None
+        for index, group in enumerate(self._groups):
+            group.pool.check(None if running is None else [_held(r.block_tables[index]) for r in running])
+        slots = self._free_states + [r.state_slot for r in running or () if r.state_slot is not None]
+        if len(set(slots)) != len(slots) or (running is not None and len(slots) != self._sizes.num_states):
+            raise RuntimeError(f"a recurrent state was given back twice, or never: {sorted(slots)}")
 
 
 class _Group:
@@ -169,10 +206,12 @@ class _Group:
         """The first block that the token at a position sees; later tokens see none before it either."""
         return 0 if self.window is None else max(position - self.window + 1, 0) // self._block_size
 
-    def first_missing(self, keys: Sequence[bytes], count: int) -> int:
+    def first_missing(self, keys: Sequence[bytes], count: int, coming: Container[bytes] = ()) -> int:
         """The first of the blocks seen by the token after `count` blocks that is not there; `count` if all are."""
-        seen = range(self.first_seen(count * self._block_size), count)
-        return next((index for index in seen if self.pool.find(keys[index]) is None), count)
+        for index in range(self.first_seen(count * self._block_size), count):
+            if self.pool.find(keys[index]) is None and keys[index] not in coming:
+                return index
+        return count
 
     def cached(self, keys: Sequence[bytes]) -> list[int]:
         """The table of blocks with these keys, as far as the token after them sees them; those are there."""
@@ -184,13 +223,13 @@ class _Group:
         """How many blocks a table lacks for so many tokens."""
         return max(-(-num_tokens // self._block_size) - len(table), 0)
 
-    def has_room(self, table: Sequence[int], num_tokens: int, chunk: int | None) -> bool:
-        """Whether a sequence that begins with a cached table can be computed up to `num_tokens` with what is free."""
+    def needs(self, table: Sequence[int], num_tokens: int, chunk: int | None) -> int:
+        """How many free blocks a sequence takes that begins with a cached table, to be computed up to `num_tokens`."""
         shared = _held(table)
-        needed = len(shared) + self.num_missing(table, num_tokens)
+        missing = self.num_missing(table, num_tokens)
         if self.window is not None and chunk is not None:
-            needed = min(needed, self._most_held(self.window, chunk))
-        return needed - len(shared) <= self.pool.num_free_without(shared)
+            missing = min(missing, self._most_held(self.window, chunk) - len(shared))
+        return max(missing, 0) + self.pool.count_free(shared)
 
     def _most_held(self, window: int, chunk: int) -> int:
         """The most blocks that the tokens of a step and all that they see can lie in, wherever the first one begins."""
@@ -201,8 +240,9 @@ class _Group:
         first = last = min(self.first_seen(position), len(table))
         while first > 0 and table[first - 1] != FREED:
             first -= 1
-        self.pool.release(table[first:last])
-        table[first:last] = [FREED] * (last - first)
+        if first < last:
+            self.pool.release(table[first:last])
+            table[first:last] = [FREED] * (last - first)
 
 
 def _held(table: Sequence[int]) -> list[int]:

@@ -11,12 +11,15 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
 from ..config import EngineConfig
 from ..errors import EngineClosedError
+from ..events import EventHook, Subscribers
+from ..stats import EngineStats
 from ..tokenizer import Tokenizer
-from ..types import EngineStats, ModelInfo
+from ..types import ModelInfo
 from .device import return_freed_memory
 from .kv import KVBlocks
 from .request import Limits, Request
@@ -44,6 +47,7 @@ class EngineLoop:
         self._closed = False
         self._by_hand = False
         self._stepper: Stepper | None = None
+        self._subscribers = Subscribers()
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(opened,), name="candle-vllm-engine", daemon=True)
         self._thread.start()
@@ -77,6 +81,10 @@ class EngineLoop:
     def stats(self) -> EngineStats:
         """A snapshot, without waiting for the step that is running."""
         return self._required_stepper().stats()
+
+    def subscribe(self, hook: EventHook) -> Callable[[], None]:
+        """Tell a hook what happens, on the engine's thread; the function that is given ends that."""
+        return self._subscribers.add(hook)
 
     def close(self) -> None:
         """End pending requests as cancelled, give all memory back and end the thread. May be called more than once."""
@@ -119,29 +127,35 @@ class EngineLoop:
     def _open(self) -> None:
         config = self._config
         runner = ModelRunner(config)
-        kv = KVBlocks(runner.kv_sizes, prefix_cache=config.enable_prefix_cache)
+        kv = KVBlocks(runner.kv_sizes, prefix_cache=config.enable_prefix_cache, fingerprint=runner.fingerprint)
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
         scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
         self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
-        self._stepper = Stepper(scheduler, runner)
+        self._stepper = Stepper(scheduler, runner, self._subscribers)
 
     def _turn(self) -> None:
         """Do what is in the inbox, waiting for it if there is nothing else to do, then step once."""
         stepper = self._required_stepper()
-        idle = self._by_hand or not stepper.has_work
-        try:
-            while True:
-                command = self._inbox.get(block=idle)
-                command()
-                idle = False
-        except queue.Empty:
-            pass
+        if self._by_hand or not stepper.has_work:
+            self._do(self._inbox.get())
+        for _ in range(self._inbox.qsize()):
+            self._do(self._inbox.get())
         if stepper.has_work and not self._by_hand and not self._closed:
             self._deliver(stepper.step())
 
+    def _do(self, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except Exception:
+            logger.exception("a command to the engine failed; this is a defect")
+
     def _add(self, request: Request, by_hand: bool) -> None:
         self._by_hand = by_hand
-        self._required_stepper().add(request)
+        try:
+            self._required_stepper().add(request)
+        except Exception as error:
+            logger.exception("request %d could not be taken in; this is a defect", request.id)
+            self._deliver([(request, request.fail(f"{type(error).__name__}: {error}"))])
 
     def _deliver(self, emissions: list[Emission]) -> None:
         for request, chunk in emissions:
@@ -149,13 +163,19 @@ class EngineLoop:
                 request.sink(chunk)
             except Exception:
                 logger.exception("whoever waited for request %d is gone; it is cancelled", request.id)
-                self._required_stepper().cancel(request.id)
+                self._deliver_last(self._required_stepper().cancel(request.id))
+
+    def _deliver_last(self, emissions: list[Emission]) -> None:
+        """Hand over the last chunk of a request whose sink has failed: whoever counts requests must see it end."""
+        for request, chunk in emissions:
+            with suppress(Exception):
+                request.sink(chunk)
 
     def _shut(self) -> None:
         with self._lock:
             self._closed = True
         while not self._inbox.empty():
-            self._inbox.get()()
+            self._do(self._inbox.get())
         self._deliver(self._required_stepper().cancel_all())
         self._stepper = None
         gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from ..types import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 Sink = Callable[[GenerationChunk], None]
 """Takes each chunk of a request as it is made, on the engine's thread; must not block."""
 
@@ -34,6 +37,8 @@ class Limits:
     """The longest sequence that the model or its config allows, in tokens."""
     kv_tokens: int | None = None
     """How many tokens of one sequence the KV cache can hold; None: as many as any has."""
+    kv_setting: str = "kv_cache_memory"
+    """The field of `EngineConfig` that says how large the KV cache is."""
     eos_token_ids: frozenset[int] = frozenset()
 
     @property
@@ -71,7 +76,7 @@ def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limit
     if len(tokens) >= limits.max_sequence_length:
         raise ContextLengthError(len(tokens), limits.max_sequence_length)
     if len(tokens) >= limits.longest:
-        raise CapacityError(len(tokens) + 1, limits.longest)
+        raise CapacityError(len(tokens) + 1, limits.longest, limits.kv_setting)
     for name, ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias or ())):
         for token in ids:
             if token >= limits.vocab_size:
@@ -100,10 +105,18 @@ class Request:
     """While it runs: where its recurrent state lies, if the model keeps one."""
     allowed: Tensor | None = None
     """Which tokens may be drawn next, as `SamplingRow.allowed` says; None: every token."""
+    bad_words: Sequence[Sequence[int]] = ()
+    """The token sequences that the answer may not complete."""
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Those of the prompt's second, third, ... token, as far as they were computed; empty if nobody asked."""
     num_computed: int = 0
     """Tokens whose keys and values are in the cache."""
     num_cached: int | None = None
     """Prompt tokens that were found in the prefix cache when the request first ran; None before that."""
+    started: float | None = None
+    """When it first ran."""
+    last_token: float | None = None
+    """When its last token was drawn."""
     finish_reason: FinishReason | None = None
     error: str | None = None
     _texts: list[str] = field(default_factory=list)
@@ -119,6 +132,15 @@ class Request:
     def num_uncomputed(self) -> int:
         """Tokens that must still be computed before the next one can be drawn."""
         return self.num_tokens - self.num_computed
+
+    @property
+    def num_reusable(self) -> int:
+        """How many of its first tokens may come from the prefix cache instead of being computed.
+
+        Not the last one, which the next is drawn after; nor one whose successor's log probability is still to be given.
+        """
+        missing = self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < len(self.prompt) - 1
+        return len(self.prompt_logprobs) if missing else self.num_tokens - 1
 
     def token_slice(self, start: int, stop: int) -> list[int]:
         """Tokens `start` to `stop` of prompt and answer taken as one sequence."""
@@ -142,7 +164,15 @@ class Request:
     def end(self, reason: FinishReason, error: str | None = None) -> GenerationChunk:
         """End the request from outside: cancelled, failed, or out of room."""
         self.finish_reason, self.error = reason, error
-        return self._chunk((), self.stream.finish(), () if self.params.logprobs else None)
+        return self._chunk((), self._last_text(), () if self.params.logprobs else None)
+
+    def _last_text(self) -> str:
+        """What the detokenizer still held back; nothing if it fails, for an end must come through."""
+        try:
+            return self.stream.finish()
+        except Exception:
+            logger.exception("the last text of request %d is lost", self.id)
+            return ""
 
     def _take_token(self, token: int) -> str:
         allowed = len(self.generated) > self.params.min_tokens
@@ -177,6 +207,7 @@ class Request:
             stop_sequence=self.stream.stop_sequence,
             error=self.error,
             logprobs=tuple(self._logprobs) if self.params.logprobs else None,
+            prompt_logprobs=(None, *self.prompt_logprobs) if self.params.prompt_logprobs is not None else None,
             stats=self._stats(),
         )
 
@@ -189,6 +220,7 @@ class Request:
             prompt_tokens=len(self.prompt),
             cached_tokens=self.num_cached or 0,
             generated_tokens=count,
+            queue_time_ms=(self.started - self.arrived) * 1000 if self.started is not None else 0.0,
             total_time_ms=(now - self.arrived) * 1000,
             time_to_first_token_ms=(first - self.arrived) * 1000 if count else 0.0,
             tokens_per_second=counted / seconds if seconds > 0 else 0.0,

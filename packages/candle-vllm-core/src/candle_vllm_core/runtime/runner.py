@@ -9,24 +9,20 @@ import torch
 
 from ..attention import choose_backend
 from ..config import EngineConfig
-from ..errors import ConfigError
 from ..model.build import build_decoder
-from ..model.families import architecture, decoder_spec
-from ..spec import Decoder as DecoderSpec
+from ..model.families import architecture
+from ..spec import Decoder
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
-from .kv import KVSizes
-from .kv_memory import KVNeeds, Load, divide, enough
+from .device import dtype_name, resolve_device
+from .plan import Plan
 from .request import Drawn, Limits
 from .sampling import RowLogprobs, Sampler
 from .scheduler import Step
 
 logger = logging.getLogger(__name__)
-
-GPU_BLOCK_SIZE, CPU_BLOCK_SIZE = 64, 16
 
 
 class ModelRunner:
@@ -36,26 +32,21 @@ class ModelRunner:
         """Load the model that the config names.
 
         Raises:
-            DeviceError: before anything is loaded, if the device is not there.
+            DeviceError: before anything is loaded, if the device is not there or has too little memory.
             ModelLoadError: the model cannot be loaded.
             ConfigError: the config asks more than the model has.
         """
         self.device = resolve_device(config.device)
-        self._dtype = resolve_dtype(config.dtype, self.device)
-        self.block_size = config.block_size or (CPU_BLOCK_SIZE if self.device.type == "cpu" else GPU_BLOCK_SIZE)
         source = open_source(config.model_path)
         try:
-            spec = decoder_spec(
-                source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor
-            )
-            max_length = _max_sequence_length(config, spec)
+            plan = Plan.of(config, source, self.device)
+            logger.info("%s", plan.memory)
+            spec = plan.spec
+            self._dtype, self.block_size, self.kv_sizes = plan.dtype, plan.load.block_size, plan.kv_sizes
             self.tokenizer = Tokenizer.from_directory(source.path)
             self._model = build_decoder(
                 spec, source, device=self.device, dtype=self._dtype, progress=sys.stderr.isatty()
             )
-            needs = KVNeeds.of(spec, self._dtype.itemsize)
-            load = self._load(config, max_length)
-            self.kv_sizes = self._divide(config, needs, load)
             self._backend = choose_backend(
                 self.device,
                 spec,
@@ -64,27 +55,17 @@ class ModelRunner:
                 dtype=self._dtype,
                 num_states=self.kv_sizes.num_states,
             )
-            self._describe(source, spec, needs, load)
+            self._describe(config, source, plan)
         finally:
             source.close()
         self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
 
-    def _load(self, config: EngineConfig, max_length: int) -> Load:
-        chunk = min(config.prefill_chunk_size, max_length) if config.enable_chunked_prefill else max_length
-        return Load(sequences=config.max_batch_size, length=max_length, chunk=chunk, block_size=self.block_size)
-
-    def _divide(self, config: EngineConfig, needs: KVNeeds, load: Load) -> KVSizes:
+    def _describe(self, config: EngineConfig, source: Source, plan: Plan) -> None:
+        spec, needs, load = plan.spec, plan.needs, plan.load
         if needs.state_bytes and config.enable_prefix_cache:
             logger.info(
                 "this model has recurrent layers, whose state belongs to a whole sequence; there is no prefix cache"
             )
-        if config.kv_cache_memory is not None:
-            memory = _there(config.kv_cache_memory, self.device)
-        else:
-            memory = min(enough(needs, load), int(config.kv_fraction * free_memory(self.device)))
-        return divide(memory, needs, load)
-
-    def _describe(self, source: Source, spec: DecoderSpec, needs: KVNeeds, load: Load) -> None:
         fits = self.kv_sizes.longest(load.chunk)
         if fits is not None and fits < load.length:
             logger.warning(
@@ -97,8 +78,10 @@ class ModelRunner:
             vocab_size=spec.vocab,
             max_sequence_length=load.length,
             kv_tokens=fits,
+            kv_setting="kv_fraction" if config.kv_cache_memory is None else "kv_cache_memory",
             eos_token_ids=self.tokenizer.eos_token_ids,
         )
+        self.fingerprint = _fingerprint(source, spec, self._dtype)
         self.info = ModelInfo(
             model_id=source.model_id,
             architecture=architecture(source.config),
@@ -111,6 +94,7 @@ class ModelRunner:
             kv_bytes_per_token=needs.bytes_per_token,
             kv_bytes_per_token_beyond_window=needs.bytes_per_token_beyond_window,
             state_bytes_per_sequence=needs.state_bytes,
+            memory=plan.memory,
         )
 
     @torch.inference_mode()
@@ -141,20 +125,8 @@ class ModelRunner:
         self._sampler.forget(request_id)
 
 
-def _there(memory: int, device: torch.device) -> int:
-    """The memory asked for, if the device has so much at all: a CPU would promise it, and fail when it is used."""
-    if memory > (total := total_memory(device)):
-        raise ConfigError(
-            f"kv_cache_memory is {memory:,} bytes and {device} has {total:,} in all; ask for less", "kv_cache_memory"
-        )
-    return memory
-
-
-def _max_sequence_length(config: EngineConfig, spec: DecoderSpec) -> int:
-    asked = config.max_sequence_length
-    if asked is not None and asked > spec.max_position:
-        raise ConfigError(
-            f"max_sequence_length is {asked} and the model was made for {spec.max_position}; ask for no more than that",
-            "max_sequence_length",
-        )
-    return asked or spec.max_position
+def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype) -> bytes:
+    """Tells a model from every other: its files as they are now, how they are read, and in what type it computes."""
+    stats = sorted((file.name, file.stat()) for file in source.path.iterdir() if file.is_file())
+    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return repr((files, spec, dtype)).encode()

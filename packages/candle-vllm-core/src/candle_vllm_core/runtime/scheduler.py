@@ -1,7 +1,11 @@
 """Who runs in the next step, and what becomes of what it computed. No torch here.
 
-One step mixes sequences that decode (one token each) with chunks of prompts, under one token budget. Decodes go first:
-a long prompt delays a running answer by no more than one chunk. Smaller `priority` goes first, then earlier arrival.
+One step mixes answers that go on with chunks of prompts, under one token budget. Answers go first, and each gets at
+least one token: a long prompt delays them by no more than one chunk. What is left goes to prompts, whether they run
+already or still wait: smaller `priority` first, then earlier arrival. Nobody is overtaken for want of room.
+
+A request whose prefix is being computed in the very step that is made waits for it, one step and no longer; its place
+is kept. It never waits for anything else than a step that is under way, so whatever befalls the other one, it goes on.
 
 When a running sequence needs a block and none is free, the least urgent running one is preempted: it gives back all it
 holds and is computed again later. The most urgent one always goes on, so the whole always does.
@@ -9,11 +13,12 @@ holds and is computed again later. The most urgent one always goes on, so the wh
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..types import GenerationChunk
-from .kv import KVBlocks
+from .kv import KVBlocks, Prefix
 from .request import Request
 
 
@@ -38,7 +43,11 @@ Emission = tuple[Request, GenerationChunk]
 """A chunk and whose it is."""
 
 
-def _urgency(request: Request) -> tuple[int, int]:
+Urgency = tuple[int, int]
+
+
+def urgency(request: Request) -> Urgency:
+    """Sorts requests, the most urgent first."""
     return request.params.priority, request.id
 
 
@@ -48,18 +57,34 @@ class Scheduler:
     def __init__(self, kv: KVBlocks, *, max_batch_size: int, chunk_size: int | None) -> None:
         """`chunk_size`: the most tokens of a step, None for prompts that are never cut."""
         self.kv, self._max_batch_size, self._chunk_size = kv, max_batch_size, chunk_size
-        self.waiting: list[Request] = []
-        self.running: list[Request] = []
         self.preemptions = 0
-        self.prefix_hit_tokens = 0
+        self.prefix_lookup_tokens = self.prefix_hit_tokens = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop every request and make the books of the memory anew."""
+        self.waiting: list[Request] = []
+        """The most urgent first."""
+        self.running: list[Request] = []
+        """The most urgent first."""
+        self._unfinished: dict[int, Request] = {}
+        self._is_running: set[int] = set()
+        self.started: list[Request] = []
+        """Those that the last `schedule` let run for the first time."""
+        self.preempted: list[Request] = []
+        """Those that the last `schedule` preempted."""
+        self.handled: Request | None = None
+        """Whom `schedule` was busy with; if it raises, the one to blame."""
+        self.kv.reset()
 
     def add(self, request: Request) -> None:
         """Let a request wait for its turn."""
-        insort(self.waiting, request, key=_urgency)
+        self._unfinished[request.id] = request
+        insort(self.waiting, request, key=urgency)
 
     def find(self, request_id: int) -> Request | None:
         """The unfinished request with this id."""
-        return next((request for request in self.requests() if request.id == request_id), None)
+        return self._unfinished.get(request_id)
 
     def requests(self) -> list[Request]:
         """All unfinished requests, the most urgent first within running and within waiting."""
@@ -67,25 +92,39 @@ class Scheduler:
 
     def schedule(self) -> Step:
         """What to compute next; empty if there is nothing to do."""
+        self.started, self.preempted = [], []
         slices: dict[int, Slice] = {}
-        for request in [request for request in self.running if request.num_uncomputed == 1]:
-            self._extend(request, 1, slices)
-        budget = self._prefill_budget(len(slices))
-        for request in [request for request in self.running if request.num_uncomputed > 1]:
-            budget -= self._extend(request, min(request.num_uncomputed, budget), slices)
-        while budget > 0 and (admitted := self._admit(budget)) is not None:
-            budget -= self._extend(admitted, min(admitted.num_uncomputed, budget), slices)
+        answers: list[Request] = []
+        prompts: list[Request] = []
+        for request in self.running:
+            (answers if request.num_computed >= len(request.prompt) else prompts).append(request)
+        budget = self._budget(len(answers))
+        for request in answers:
+            budget -= self._extend(request, 1 + budget, slices) - 1
+        budget = max(budget, 1)
+        for request in prompts:
+            budget = self._admit(budget, slices, before=urgency(request))
+            budget -= self._extend(request, budget, slices)
+        self._admit(budget, slices)
+        self.handled = None
         return tuple(slices.values())
 
-    def _prefill_budget(self, num_decodes: int) -> int:
-        """Prompt tokens that this step may compute; at least one, so that prompts never starve."""
+    def _budget(self, num_answers: int) -> int:
+        """Tokens that this step may compute beside one of each answer."""
         if self._chunk_size is None:
-            return max((request.num_uncomputed for request in self.requests()), default=0)
-        return max(self._chunk_size - num_decodes, 1)
+            has_place = len(self.running) < self._max_batch_size
+            return max((request.num_tokens for request in self.waiting), default=0) if has_place else 0
+        return max(self._chunk_size - num_answers, 0)
 
-    def _extend(self, request: Request, length: int, slices: dict[int, Slice]) -> int:
-        """Give a running request the blocks for `length` more tokens and a slice; the tokens it got."""
-        if length <= 0 or request not in self.running:
+    def _extend(self, request: Request, budget: int, slices: dict[int, Slice]) -> int:
+        """Give a running request the blocks for its next tokens and a slice; the tokens it got."""
+        if request.id not in self._is_running or request.id in slices:
+            return 0
+        self.handled = request
+        length = request.num_uncomputed
+        if self._chunk_size is not None:
+            length = min(length, budget)
+        if length <= 0:
             return 0
         stop = request.num_computed + length
         while not self.kv.extend(request, stop):
@@ -97,28 +136,59 @@ class Scheduler:
         slices[request.id] = Slice(request, request.num_computed, stop)
         return length
 
-    def _admit(self, budget: int) -> Request | None:
-        """Start the most urgent waiting request, if there is room for all of its tokens and one more."""
-        if not self.waiting or len(self.running) >= self._max_batch_size:
-            return None
-        request = self.waiting[0]
-        prefix = self.kv.match(request)
-        if self._chunk_size is None and request.num_tokens - prefix.num_tokens > budget:
-            return None
-        if not self.kv.admit(request, prefix, self._chunk_size):
-            return None
-        self.waiting.pop(0)
-        insort(self.running, request, key=_urgency)
+    def _admit(self, budget: int, slices: dict[int, Slice], before: Urgency | None = None) -> int:
+        """Start waiting requests in their order, while there is room and budget; the budget that is left.
+
+        `before`: only those that are more urgent.
+        """
+        index = 0
+        coming: set[bytes] | None = None
+        reserved: list[int] | None = None
+        while budget > 0 and index < len(self.waiting) and len(self.running) + index < self._max_batch_size:
+            self.handled = request = self.waiting[index]
+            if before is not None and urgency(request) > before:
+                break
+            coming = self._coming(slices) if coming is None else coming
+            prefix = self.kv.match(request, coming)
+            if prefix.grows:
+                needs = self.kv.needs(request, prefix, self._chunk_size)
+                reserved = [sum(pair) for pair in zip(reserved or [0] * len(needs), needs, strict=True)]
+                index += 1
+                continue
+            if self._chunk_size is None and request.num_tokens - prefix.num_tokens > budget:
+                break
+            if not self.kv.admit(request, prefix, self._chunk_size, reserved):
+                break
+            self._start(index, prefix)
+            budget -= self._extend(request, budget, slices)
+            coming |= self._coming({request.id: slices[request.id]} if request.id in slices else {})
+        return budget
+
+    def _coming(self, slices: Mapping[int, Slice]) -> set[bytes]:
+        """The keys of the blocks that these slices fill."""
+        if not self.kv.prefix_cache:
+            return set()
+        return {key for part in slices.values() for key in self.kv.filled_keys(part.request, part.start, part.stop)}
+
+    def _start(self, index: int, prefix: Prefix) -> None:
+        """Let the waiting request at this place run, after its prefix."""
+        request = self.waiting.pop(index)
+        insort(self.running, request, key=urgency)
+        self._is_running.add(request.id)
         if request.num_cached is None:
             request.num_cached = prefix.num_tokens
+            self.prefix_lookup_tokens += request.num_tokens if self.kv.prefix_cache else 0
             self.prefix_hit_tokens += prefix.num_tokens
-        return request
+            self.started.append(request)
 
     def _preempt(self, request: Request) -> None:
-        self.running.remove(request)
+        """Take back what the least urgent running request holds, and let it wait."""
+        self.running.pop()
+        self._is_running.discard(request.id)
+        insort(self.waiting, request, key=urgency)
         self.kv.release(request)
-        insort(self.waiting, request, key=_urgency)
         self.preemptions += 1
+        self.preempted.append(request)
 
     def advance(self, step: Step) -> None:
         """Note that a step was computed: its full blocks may be shared from now on."""
@@ -128,5 +198,15 @@ class Scheduler:
 
     def release(self, request: Request) -> None:
         """Let a request go and take back what it holds."""
-        (self.running if request in self.running else self.waiting).remove(request)
+        del self._unfinished[request.id]
+        queue = self.running if request.id in self._is_running else self.waiting
+        del queue[bisect_left(queue, urgency(request), key=urgency)]
+        self._is_running.discard(request.id)
         self.kv.release(request)
+
+    def check(self) -> None:
+        """Raise RuntimeError if the books of requests and memory contradict each other; for tests and after a fault."""
+        ids = [request.id for request in self.requests()]
+        if sorted(ids) != sorted(self._unfinished) or {request.id for request in self.running} != self._is_running:
+            raise RuntimeError("the queues are not what the scheduler has noted of them")
+        self.kv.check(self.running)

@@ -122,3 +122,98 @@ def test_the_last_token_is_always_computed(cache: bool) -> None:
     again = make_request(2, range(8))
     chosen.add(again)
     assert lengths(chosen.schedule())[2] == (4 if cache else 8)
+
+
+def test_a_long_prompt_costs_running_answers_no_step() -> None:
+    chosen = scheduler(num_blocks=6000, block_size=4, batch=128, chunk=512)
+    for number in range(1, 101):
+        ready(chosen, number, 4)
+    run(chosen, chosen.schedule())
+    ready(chosen, 101, 16_384)
+    steps = []
+    while chosen.running[-1].num_computed < 16_384:
+        steps.append(lengths(step := chosen.schedule()))
+        run(chosen, step)
+    assert all(set(step) == set(range(1, 102)) for step in steps), "every answer goes on in every step"
+    assert {sum(step.values()) for step in steps[:-1]} == {512}, "no step is longer than one chunk"
+    assert len(steps) == -(-16_384 // 412)
+
+
+def test_an_urgent_prompt_does_not_wait_for_the_end_of_a_long_one() -> None:
+    chosen = scheduler(num_blocks=200)
+    ready(chosen, 1, 400, priority=1)
+    run(chosen, chosen.schedule())
+    ready(chosen, 2, 20, priority=0)
+    ready(chosen, 3, 20, priority=1)
+    seen = []
+    for _ in range(3):
+        seen.append(lengths(step := chosen.schedule()))
+        run(chosen, step)
+    assert seen == [{2: 16}, {2: 4, 1: 12}, {2: 1, 1: 15}], "and of one priority the earlier goes first"
+
+
+def test_tokens_that_an_answer_was_given_at_once_are_computed_at_once_and_before_prompts() -> None:
+    chosen = scheduler(num_blocks=200)
+    request = ready(chosen, 2, 3)
+    run(chosen, chosen.schedule())
+    ready(chosen, 1, 100)
+    run(chosen, chosen.schedule())
+    for token in range(4):
+        request.accept(token, None)
+    assert lengths(step := chosen.schedule()) == {2: 5, 1: 11}
+    run(chosen, step)
+    for token in range(40):
+        request.accept(token % 7, None)
+    assert lengths(chosen.schedule()) == {2: 15, 1: 1}, "more than a step takes is cut, and the prompt goes on"
+
+
+def test_who_was_preempted_goes_before_who_came_later() -> None:
+    chosen = scheduler(num_blocks=5, block_size=2, cache=False)
+    first, second = ready(chosen, 1, 3), ready(chosen, 2, 3)
+    run(chosen, chosen.schedule())
+    third = ready(chosen, 3, 1)
+    while not chosen.preemptions:
+        run(chosen, chosen.schedule())
+    assert (chosen.running, chosen.waiting) == ([first], [second, third]), "the third would have had room"
+    chosen.release(first)
+    assert list(lengths(chosen.schedule())) == [2, 3]
+
+
+def test_a_large_request_is_not_starved_by_small_ones_that_keep_coming() -> None:
+    chosen = scheduler(num_blocks=12, block_size=4, batch=4)
+    numbers = iter(range(1, 1000))
+    for size in (4, 4, 4, 4, 40):
+        ready(chosen, next(numbers), size)
+    started = []
+    for _ in range(12):
+        ready(chosen, next(numbers), 4)
+        run(chosen, chosen.schedule())
+        started += [request.id for request in chosen.started]
+        for request in list(chosen.running):
+            if len(request.generated) == 3:
+                chosen.release(request)
+    assert started[:6] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("at", ["running", "waiting"])
+def test_letting_go_of_a_request_twice_is_found_and_touches_no_other(at: str) -> None:
+    chosen = scheduler(batch=2)
+    requests = [ready(chosen, number, 2) for number in (1, 2, 3, 4)]
+    chosen.schedule()
+    request = requests[0 if at == "running" else 2]
+    chosen.release(request)
+    with pytest.raises(KeyError):
+        chosen.release(request)
+    assert [other.id for other in chosen.requests()] == [other.id for other in requests if other is not request]
+    chosen.check()
+
+
+def test_uncut_prompts_share_a_step_up_to_the_longest_that_waits() -> None:
+    chosen = scheduler(chunk=None, num_blocks=200)
+    for number, size in ((1, 30), (2, 100), (3, 60), (4, 20)):
+        ready(chosen, number, size)
+    seen = []
+    for _ in range(3):
+        seen.append(lengths(step := chosen.schedule()))
+        run(chosen, step)
+    assert seen == [{1: 30}, {1: 1, 2: 100}, {1: 1, 2: 1, 3: 60}]

@@ -1,92 +1,16 @@
 import random
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from harness import Harness
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from null_runner import NullRunner, alone, make_request, next_token
+from null_runner import alone, next_token
 
-from candle_vllm_core.runtime.kv import FREED, KVBlocks, KVSizes
 from candle_vllm_core.runtime.kv_memory import KVNeeds, Load, divide
-from candle_vllm_core.runtime.request import Request
-from candle_vllm_core.runtime.scheduler import Scheduler, Step
-from candle_vllm_core.runtime.stepper import Stepper
-from candle_vllm_core.types import FinishReason, GenerationChunk, GenerationOutput, GenerationParams
-
-
-class Harness:
-    """A stepper over a null runner, and everything that came out of it."""
-
-    def __init__(
-        self,
-        num_blocks: int = 16,
-        block_size: int = 4,
-        batch: int = 4,
-        chunk: int | None = 8,
-        more: Mapping[int, int] | None = None,
-        recurrent: bool = False,
-        whole: bool = True,
-        longest: int = 10_000,
-    ) -> None:
-        """`more` groups have a window, and so many blocks; without `whole` they are alone."""
-        groups = ({None: num_blocks} if whole else {}) | (more or {})
-        self.sizes = KVSizes(
-            block_size=block_size,
-            windows=tuple(groups),
-            num_blocks=tuple(groups.values()),
-            num_states=batch if recurrent else 0,
-        )
-        self.has_states = recurrent
-        self.kv = KVBlocks(self.sizes)
-        self.runner = NullRunner(self.sizes)
-        self.scheduler = Scheduler(self.kv, max_batch_size=batch, chunk_size=chunk)
-        self.stepper = Stepper(self.scheduler, self.runner)
-        self.capacity = min(self.sizes.longest(chunk or longest) or longest, longest)
-        self.prompts: dict[int, list[int]] = {}
-        self.chunks: dict[int, list[GenerationChunk]] = {}
-
-    def add(self, prompt: Sequence[int], params: GenerationParams | None = None) -> Request:
-        request = make_request(len(self.prompts) + 1, prompt, params, limit=self.capacity)
-        self.prompts[request.id] = list(prompt)
-        self.chunks[request.id] = []
-        self.stepper.add(request)
-        return request
-
-    def take(self, emissions: list[tuple[Request, GenerationChunk]]) -> None:
-        for request, chunk in emissions:
-            self.chunks[request.id].append(chunk)
-
-    def step(self) -> None:
-        self.take(self.stepper.step())
-
-    def run(self) -> None:
-        while self.stepper.has_work:
-            self.step()
-
-    def output(self, request: Request) -> GenerationOutput:
-        output = self.chunks[request.id][-1].output
-        assert output is not None
-        return output
-
-    def check(self) -> None:
-        self.kv.check()
-        running = self.scheduler.running
-        for group, count in enumerate(self.sizes.num_blocks):
-            held = {block for request in running for block in request.block_tables[group]} - {FREED}
-            pool = self.kv._groups[group].pool
-            assert (len(held), pool.num_used + pool.num_free) == (pool.num_used, count)
-        states = [request.state_slot for request in running]
-        assert len(set(states)) == len(states) if self.has_states else set(states) <= {None}
-        assert all(not request.block_tables and request.state_slot is None for request in self.scheduler.waiting)
-        assert not self.runner.wrong
-
-    def check_answers(self) -> None:
-        for number, chunks in self.chunks.items():
-            tokens = [token for chunk in chunks for token in chunk.tokens]
-            right = alone(self.prompts[number], len(tokens), self.sizes.windows, self.has_states)
-            assert tokens == right, "an answer differs from the one it gives alone"
+from candle_vllm_core.runtime.scheduler import Step
+from candle_vllm_core.types import FinishReason, GenerationParams
 
 
 def test_a_request_runs_to_its_limit() -> None:

@@ -84,9 +84,15 @@ class NullRunner:
         self.forgotten: list[int] = []
         self.wrong: list[str] = []
         """What some token of a step saw that is not what it should have seen."""
+        self.watch: Callable[[Step], None] = lambda step: None
+        """Looks at a step before it is computed; what it finds wrong is noted."""
         self.fault: Callable[[Step], None] = lambda step: None
 
     def run(self, step: Step) -> list[Drawn]:
+        try:
+            self.watch(step)
+        except AssertionError as error:
+            self.wrong.append(str(error))
         self.fault(step)
         self.steps.append(step)
         for part in step:

@@ -100,7 +100,7 @@ class Scheduler:
             (answers if request.num_computed >= len(request.prompt) else prompts).append(request)
         budget = self._budget(len(answers))
         for request in answers:
-            budget -= self._extend(request, 1 + budget, slices) - 1
+            budget -= self._extend(request, max(budget, 1), slices) - 1
         budget = max(budget, 1)
         for request in prompts:
             budget = self._admit(budget, slices, before=urgency(request))

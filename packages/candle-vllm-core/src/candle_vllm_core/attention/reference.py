@@ -17,7 +17,7 @@ from ..spec import Group as Layers
 from .backend import Layout, Rows, States
 from .cache import KVCache
 from .reading import Read, Span, read_many, read_one
-from .softmax import KEYS_AT_ONCE, attention, padded_rows
+from .softmax import FEWEST_ROWS, KEYS_AT_ONCE, attention, padded_rows
 
 AnyAttention = Attention | LatentAttention
 
@@ -127,7 +127,7 @@ class Prefill:
                 queries[:, :, tile.first : tile.last],
                 k[:, :, tile.start : tile.stop],
                 v[:, :, tile.start : tile.stop],
-                tile.mask,
+                tile.mask[: padded_rows(tile.last - tile.first, a.key_dim)],
                 scale=a.scale,
                 softcap=a.softcap,
                 sinks=own_sinks,
@@ -204,7 +204,7 @@ def _tiles(new: int, span: Span, window: int | None, mask: Tensor) -> Iterator[T
         own = Span(span.table, _first_seen(position, window), before + last)
         columns = slice(diagonal + own.base - position, diagonal + own.base - position + own.length)
         start = own.base - span.base
-        yield Tile(first, last, start, start + own.length, mask[: padded_rows(last - first), columns])
+        yield Tile(first, last, start, start + own.length, mask[:, columns])
 
 
 def _mask(cache: KVCache, spans: Sequence[tuple[int, Span]], window: int | None) -> Tensor:
@@ -213,7 +213,7 @@ def _mask(cache: KVCache, spans: Sequence[tuple[int, Span]], window: int | None)
     Column `diagonal + i` is the key of query i itself; keys that only make the number of them right follow the last.
     """
     prefills = [(new, span) for new, span in spans if new > 1]
-    tile = padded_rows(max((min(new, QUERY_TILE) for new, _ in prefills), default=0))
+    tile = max((min(new, QUERY_TILE) for new, _ in prefills), default=0) + FEWEST_ROWS
     diagonal = max((span.stop - span.base for _, span in prefills), default=0)
     query = torch.arange(tile)[:, None] + diagonal
     key = torch.arange(diagonal + tile + KEYS_AT_ONCE)[None, :]

@@ -21,6 +21,8 @@ QUERIES_AT_ONCE = 32
 """Queries that the library's function takes at a time, or a multiple of it."""
 FEWEST_ROWS = 4
 """Matrix products of fewer rows are computed in another way."""
+NARROW = 12
+"""Those of narrower ones are, if their rows are an odd number."""
 
 
 def padded(length: int) -> int:
@@ -29,9 +31,11 @@ def padded(length: int) -> int:
     return whole * KEYS_AT_ONCE + (next(tail for tail in _tails() if tail >= rest) if rest else 0)
 
 
-def padded_rows(rows: int) -> int:
+def padded_rows(rows: int, key_dim: int) -> int:
     """So many queries or a few more, so that none is computed among fewer than `FEWEST_ROWS`."""
-    return rows + max(0, FEWEST_ROWS - rest) if (rest := rows % QUERIES_AT_ONCE) else rows
+    rest = rows % QUERIES_AT_ONCE
+    enough = rows + max(0, FEWEST_ROWS - rest) if rest else rows
+    return enough + enough % 2 if key_dim < NARROW else enough
 
 
 def attention(
@@ -51,7 +55,7 @@ def attention(
     Scores and softmax are float32. Returns [batch, heads, queries, value_dim].
     """
     rows = q.shape[2]
-    if (missing := padded_rows(rows) - rows) > 0:
+    if (missing := padded_rows(rows, q.shape[3]) - rows) > 0:
         q = F.pad(q, (0, 0, 0, missing))
     if softcap is not None or (sinks is not None and not q.is_cpu):
         found, total = _written_out(q, k, v, mask, scale, softcap, sinks is not None)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .. import spec as s
 from ..attention.backend import Pass
 from .delta import DeltaNet
-from .layers import Linear, Norm, norm_parameters, normalise
+from .layers import Linear, Norm, norm_parameters, normalise, sigmoid
 from .loader import Loader
 from .rope import rotate
 
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         if a.query_growth is not None:
             q = q * _growth(a.query_growth, pass_.positions).to(q.dtype)
         found = pass_.attend(self.index, a, q, k, v, self.sinks).flatten(1)
-        result: Tensor = self.out(found if gate is None else found * torch.sigmoid(gate))
+        result: Tensor = self.out(found if gate is None else found * sigmoid(gate))
         return result
 
     def _gate(self, projected: Tensor) -> tuple[Tensor, Tensor]:

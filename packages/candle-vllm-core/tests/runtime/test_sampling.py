@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation.logits_process import (
     LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
+    NoBadWordsLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -37,6 +40,7 @@ class Row:
     generated: list[int] = field(default_factory=list)
     seed: int = 0
     allowed: Tensor | None = None
+    bad_words: Sequence[Sequence[int]] = ()
 
 
 def random_logits(rows: int = 1, vocab: int = VOCAB, seed: int = 0, scale: float = 2.0) -> Tensor:
@@ -51,6 +55,12 @@ def sample_one(logits: Tensor, params: GenerationParams, **row: Any) -> int:
     sampled = sample(logits[None], Row(params, **row))
     assert sampled.errors == [None]
     return sampled.tokens[0]
+
+
+def words(*tokens: int, vocab: int = VOCAB) -> Tensor:
+    """A mask that allows just these tokens."""
+    bits = [sum(1 << token % 32 for token in tokens if token // 32 == word) for word in range(-(-vocab // 32))]
+    return torch.tensor([word - (word >> 31 << 32) for word in bits], dtype=torch.int32)
 
 
 def draws(logits: Tensor, params: GenerationParams, count: int) -> list[int]:
@@ -80,7 +90,7 @@ PARAMS = st.builds(
     temperature=st.sampled_from([0.0, 0.01, 0.7, 1.0, 3.0]),
     top_p=st.sampled_from([0.05, 0.5, 0.95, 1.0]),
     top_k=st.sampled_from([None, 1, 5, 300]),
-    min_p=st.sampled_from([0.0, 0.1]),
+    min_p=st.sampled_from([0.0, 0.1, 1e-9]),
     repetition_penalty=st.sampled_from([1.0, 1.3]),
     frequency_penalty=st.sampled_from([0.0, 0.7]),
     presence_penalty=st.sampled_from([0.0, -0.5]),
@@ -91,22 +101,62 @@ PARAMS = st.builds(
     logit_bias=st.sampled_from([None, {2: 4.0, 9: -100.0}]),
 )
 TOKENS = st.lists(st.integers(0, VOCAB - 1), max_size=8)
-REQUESTS = st.builds(Row, params=PARAMS, prompt=TOKENS, generated=TOKENS, seed=st.integers(0, 2**64 - 1))
+BAD_WORDS = st.sampled_from([(), [[5]], [[5], [1, 2], [3, 3, 6]]])
+MASKS = st.sampled_from([None, None, "some", "none"])
 
 
-@settings(max_examples=60)
-@given(st.lists(REQUESTS, min_size=1, max_size=6), st.sampled_from([40, 41, 5003]), st.integers(0, 100))
-def test_a_row_alone_is_the_row_in_any_batch(requests: list[Row], vocab: int, seed: int) -> None:
-    rows = [replace(request, id=number) for number, request in enumerate(requests)]
-    logits = random_logits(len(rows), vocab, seed)
+@st.composite
+def requests(draw: st.DrawFn, vocab: int) -> Row:
+    row = draw(st.builds(Row, PARAMS, prompt=TOKENS, generated=TOKENS, seed=st.integers(0, 2**64 - 1)))
+    row.bad_words, mask = draw(BAD_WORDS), draw(MASKS)
+    if mask is not None:
+        row.allowed = words(*(range(0, vocab, 3) if mask == "some" else ()), vocab=vocab)
+    return row
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from([40, 41, 1300]), st.sampled_from([0.1, 2.0, 6.0]), st.integers(0, 100))
+def test_a_row_alone_is_the_row_in_any_batch(data: st.DataObject, vocab: int, scale: float, seed: int) -> None:
+    rows = data.draw(st.lists(requests(vocab), min_size=1, max_size=20))
+    for number, row in enumerate(rows):
+        row.id = number
+    logits = random_logits(len(rows), vocab, seed, scale)
+    if data.draw(st.booleans()):
+        logits[seed % len(rows), 11] = math.nan
     together = sample(logits, *rows)
     alone = [sample(logits[i : i + 1].clone(), row) for i, row in enumerate(rows)]
-    assert together.tokens == [sampled.tokens[0] for sampled in alone]
-    assert together.logprobs == [sampled.logprobs[0] for sampled in alone]
-    assert together.errors == [None] * len(rows)
+    assert together == Sampled(
+        [sampled.tokens[0] for sampled in alone],
+        [sampled.logprobs[0] for sampled in alone],
+        [sampled.errors[0] for sampled in alone],
+    )
     backwards = sample(logits.flip(0), *reversed(rows))
     assert backwards.tokens == together.tokens[::-1]
     assert backwards.logprobs == together.logprobs[::-1]
+
+
+@pytest.mark.parametrize("scale", [0.5, 8.0])
+def test_a_large_batch_of_a_large_vocabulary_is_drawn_as_each_row_alone(scale: float) -> None:
+    ways = [{}, {"top_p": 0.9}, {"min_p": 0.1}, {"min_p": 1e-5}, {"top_k": 20}, {"top_k": 300, "top_p": 0.8}]
+    ways += [way | {"temperature": 0.7} for way in ways] + [{"temperature": 0.0}, {"top_p": 0.99, "min_p": 1e-4}]
+    rows = [
+        Row(GenerationParams(**way, logprobs=True, top_logprobs=2, presence_penalty=penalty), id=number, seed=number)
+        for number, (way, penalty) in enumerate((way, penalty) for way in ways for penalty in (0.0, 0.5))
+    ]
+    logits = random_logits(len(rows), 40_000, scale=scale)
+    together = sample(logits, *rows)
+    assert together.errors == [None] * len(rows)
+    for number, row in enumerate(rows):
+        alone = sample(logits[number, None].clone(), row)
+        assert (alone.tokens[0], alone.logprobs[0]) == (together.tokens[number], together.logprobs[number])
+
+
+def test_no_logits_are_changed() -> None:
+    logits = random_logits(3, 64)
+    before = logits.clone()
+    params = GenerationParams(logit_bias={5: 9.0}, repetition_penalty=2.0, min_tokens=1, temperature=0.5)
+    sample(logits, *(Row(params, id=number, bad_words=[[4]], allowed=words(5, vocab=64)) for number in range(3)))
+    assert torch.equal(logits, before)
 
 
 @given(PARAMS, TOKENS, TOKENS)
@@ -260,6 +310,40 @@ def test_until_min_tokens_nothing_ends_the_answer() -> None:
     assert sample_one(logits, replace(params, ignore_eos=True)) == EOS
 
 
+@pytest.mark.parametrize("bad", [[[12]], [[12], [3, 9], [2, 3, 13]], [[5, 2, 3, 12], [3, 12]], [[1, 2, 3, 4, 5, 12]]])
+@pytest.mark.parametrize("generated", [[], [3], [5, 2, 3], [2, 3, 7]])
+def test_bad_words_as_transformers(bad: list[list[int]], generated: list[int]) -> None:
+    logits, prompt = random_logits(), [9, 2]
+    before = torch.tensor([prompt + generated])
+    banned = NoBadWordsLogitsProcessor(bad, eos_token_id=[EOS])(before, logits.clone())
+    weights = Sampler(VOCAB).sample(
+        logits.expand(VOCAB, -1),
+        [
+            Row(GREEDY, id=token, prompt=prompt, generated=generated, bad_words=bad, allowed=words(token))
+            for token in range(VOCAB)
+        ],
+    )
+    assert [token == -1 for token in weights.tokens] == banned[0].isinf().tolist()
+
+
+def test_min_tokens_as_transformers() -> None:
+    logits = random_logits(scale=0.1)
+    logits[0, EOS] = 9.0
+    processor = MinNewTokensLengthLogitsProcessor(3, 4, [EOS], device="cpu")
+    for count in range(7):
+        expected = processor(torch.zeros(1, 3 + count, dtype=torch.int64), logits.clone())[0].argmax()
+        row = Row(replace(GREEDY, min_tokens=4), generated=[0] * count)
+        assert sample(logits, row).tokens == [int(expected)]
+
+
+def test_bias_as_transformers() -> None:
+    logits = random_logits(6)
+    bias = {3: 5.0, 17: -2.5, 39: 0.125}
+    processor = SequenceBiasLogitsProcessor([[[token], value] for token, value in bias.items()])
+    expected = processor(torch.zeros(6, 1, dtype=torch.int64), logits.clone()).argmax(-1).tolist()
+    assert sample(logits, *(Row(replace(GREEDY, logit_bias=bias), id=i) for i in range(6))).tokens == expected
+
+
 def test_logprobs_are_of_the_raw_logits() -> None:
     logits = random_logits(5, 5003)
     plain = GenerationParams(logprobs=True, top_logprobs=3)
@@ -320,12 +404,6 @@ def test_a_mask_over_everything_fails_its_row() -> None:
     assert sampled.errors[1] is None
 
 
-def words(*tokens: int, vocab: int = VOCAB) -> Tensor:
-    """A mask that allows just these tokens."""
-    bits = [sum(1 << token % 32 for token in tokens if token // 32 == word) for word in range(-(-vocab // 32))]
-    return torch.tensor([word - (word >> 31 << 32) for word in bits], dtype=torch.int32)
-
-
 def test_only_allowed_tokens_are_drawn() -> None:
     logits = random_logits()[0]
     allowed = [3, 31, 32, 39]
@@ -380,7 +458,7 @@ def test_what_is_kept_of_a_request_can_be_forgotten() -> None:
     assert sampler.sample(logits, [Row(penalized, prompt=[1])]).tokens == [0]
     sampler.forget(0)
     sampler.forget(12345)
-    assert not sampler._histories
+    assert not sampler._adjustments._kept
 
 
 def test_eos_ids_that_the_logits_have_not_are_nothing() -> None:

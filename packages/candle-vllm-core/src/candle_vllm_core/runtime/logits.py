@@ -1,12 +1,17 @@
-"""The transforms between a model's logits and the tokens that may be drawn, one function each.
+"""The transforms between a model's logits and the tokens that are drawn, each for many rows at once.
 
-Each takes one request's row and gives a new one. A row is computed alone, in tensors of its own, so that its bits do
-not depend on what else is in the batch. Tokens are ordered by likelihood, equals by id; every cut follows that order.
+A row's bits do not depend on what stands beside it: whatever is summed is summed within a row, in an order that only
+the row's own width and parameters decide. That is so for `softmax`, whose kernel takes each row by itself, for sums
+over blocks of one size, and for running sums; a plain sum over a row is cut differently when there is only one.
+
+Tokens are ordered by likelihood, equals by id. Every cut follows that order, so it leaves a beginning of it: `leaders`
+finds that beginning without sorting the vocabulary, and a cut is a count.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,155 +19,163 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BLOCK = 64  # logits looked at as one where only the largest of them matters
-SMALL = 4096  # rows up to this are sorted whole
-SHORTLIST = 256  # most nuclei are within this many of the likeliest tokens
-LOWEST = torch.finfo(torch.float32).min
-COLDEST = 1e-30  # float32 has no smaller temperature that leaves differences of logits finite numbers or infinite
+PART = 8  # the same within a block, where many are looked for
+FEW = 32
+LOW_WORD = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """Tokens that may be drawn."""
+class Rows:
+    """Logits of many rows, and where the large ones are."""
 
-    logits: Tensor
-    """[candidates], float32; -inf is out."""
-    tokens: Tensor | None = None
-    """[candidates], int64; None: candidate i is token i."""
+    base: Tensor
+    """[all rows, width], float32, contiguous; -inf has no chance. The width is a multiple of BLOCK."""
+    peaks: Tensor
+    """[rows, width / BLOCK]: the largest logit of each block."""
+    best: Tensor
+    """[rows, 1]: the largest logit of each; NaN if a row has one."""
+    places: Tensor | None = None
+    """[rows], int64: where in `base` each row is; None: they are all of it."""
 
-    def at(self, places: Tensor) -> Candidates:
-        """Only the candidates at `places`, in that order."""
-        return Candidates(self.logits[places], places if self.tokens is None else self.tokens[places])
+    @classmethod
+    def of(cls, logits: Tensor) -> Rows:
+        """All of [rows, vocabulary]; where the vocabulary ends within a block, what is missing there has no chance."""
+        missing = -logits.shape[-1] % BLOCK
+        base = F.pad(logits, (0, missing), value=-math.inf) if missing else logits.contiguous()
+        peaks = base.view(len(base), -1, BLOCK).amax(-1)
+        return cls(base, peaks, peaks.amax(-1, keepdim=True))
 
-    def without(self, out: Tensor) -> Candidates:
-        """All candidates, those where `out` is true with no chance."""
-        return Candidates(self.logits.masked_fill(out, -math.inf), self.tokens)
+    def take(self, places: Sequence[int]) -> Rows:
+        """Only those at `places`, in ascending order, of rows that are all of their base."""
+        first, stop = places[0], places[-1] + 1
+        if len(places) == len(self.base):
+            return self
+        if stop - first == len(places):
+            return Rows(self.base[first:stop], self.peaks[first:stop], self.best[first:stop])
+        index = torch.tensor(places, device=self.base.device)
+        return Rows(self.base, self.peaks[index], self.best[index], index)
 
-    def token(self, place: int) -> int:
-        """The token id of the candidate at `place`."""
-        return place if self.tokens is None else int(self.tokens[place])
+    @property
+    def logits(self) -> Tensor:
+        """[rows, width]; a copy only if they are not all of their base."""
+        return self.base if self.places is None else self.base.index_select(0, self.places)
 
+    def at(self, tokens: Tensor) -> Tensor:
+        """[rows, n]: the logits of `tokens` [rows, n]."""
+        return self.pieces(tokens, 1)
 
-def logit_bias(logits: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
-    """Add `bias` [n] to the logits of `tokens` [n]."""
-    return logits.index_copy(0, tokens, logits[tokens] + bias)
-
-
-def repetition_penalty(logits: Tensor, tokens: Tensor, penalty: float) -> Tensor:
-    """Divide positive logits of `tokens` [n] by `penalty` and multiply negative ones with it (Keskar et al. 2019)."""
-    found = logits[tokens]
-    return logits.index_copy(0, tokens, torch.where(found > 0, found / penalty, found * penalty))
-
-
-def answer_penalties(logits: Tensor, tokens: Tensor, counts: Tensor, frequency: float, presence: float) -> Tensor:
-    """Subtract `frequency` times `counts` [n], and `presence` where that is not 0, from the logits of `tokens` [n]."""
-    return logits.index_copy(0, tokens, logits[tokens] - (counts * frequency + (counts > 0) * presence))
-
-
-def mask(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Leave `tokens` [n] no chance."""
-    return logits.index_fill(0, tokens, -math.inf)
+    def pieces(self, numbers: Tensor, width: int) -> Tensor:
+        """[rows, n * width]: those with `numbers` [rows, n] of the pieces of `width` that each row can be cut into."""
+        count = self.base.shape[-1] // width
+        places = torch.arange(len(self.base), device=self.base.device) if self.places is None else self.places
+        index = numbers + places[:, None] * count
+        return self.base.view(-1, width).index_select(0, index.flatten()).view(len(numbers), -1)
 
 
-def allow_only(logits: Tensor, words: Tensor) -> Tensor:
-    """Leave only the tokens a chance whose bits are set in `words` [ceil(vocabulary / 32)], int32, lowest bit first.
+def add_bias(logits: Tensor, cells: Tensor, bias: Tensor) -> None:
+    """Add `bias` [n] to the logits at `cells` [n], places in the flattened rows."""
+    flat = logits.view(-1)
+    flat[cells] = flat[cells] + bias
 
-    Raises:
-        ValueError: `words` are of another vocabulary.
+
+def penalize(logits: Tensor, cells: Tensor, counts: Tensor, penalties: Tensor) -> None:
+    """Lower the logits at `cells` [n] of tokens that stood before, as `penalties` [n, 3] say.
+
+    Repetition divides positive logits and multiplies negative ones (Keskar et al. 2019); frequency is subtracted once
+    for each of `counts` [n], presence where the count is not 0.
     """
-    if words.shape != (-(-len(logits) // 32),) or words.dtype != torch.int32:
-        raise ValueError(f"a mask of {list(words.shape)} {words.dtype} words is not one of {len(logits)} tokens")
-    bits = (words[:, None] >> torch.arange(32, device=words.device, dtype=torch.int32)) & 1
-    return logits.masked_fill(bits.flatten()[: len(logits)] == 0, -math.inf)
+    repetition, frequency, presence = penalties.unbind(-1)
+    flat = logits.view(-1)
+    found = flat[cells]
+    found = torch.where(found > 0, found / repetition, found * repetition)
+    flat[cells] = found - (counts * frequency + (counts > 0) * presence)
 
 
-def temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Divide logits by `temperature`, shifted so that the largest is 0: the same distribution, and no overflow."""
-    return (logits - logits.amax()) / max(temperature, COLDEST)
+def ban(logits: Tensor, cells: Tensor) -> None:
+    """Leave the tokens at `cells` [n], places in the flattened rows, no chance."""
+    logits.view(-1)[cells] = -math.inf
 
 
-def top_k(candidates: Candidates, k: int) -> Candidates:
-    """Only the `k` likeliest candidates."""
-    return candidates.at(leaders(candidates.logits, k))
+def allow_only(logits: Tensor, places: Tensor, words: Tensor) -> None:
+    """Leave the rows at `places` [n] only the tokens with set bits in `words` [n, width / 32], lowest bit first."""
+    bits = torch.arange(256, device=logits.device)[:, None] >> torch.arange(8, device=logits.device) & 1
+    of_byte = torch.where(bits > 0, 0.0, -math.inf)
+    penalties = of_byte.index_select(0, words.view(torch.uint8).int().flatten())
+    logits.index_add_(0, places, penalties.view(len(words), -1))
 
 
-def top_p(candidates: Candidates, p: float) -> Candidates:
-    """Only the nucleus: the likeliest candidates that together reach probability `p` (Holtzman et al. 2020)."""
-    probs = candidates.logits.softmax(0)
-    mass = p * float(probs.sum(dtype=torch.float64))
-    size = len(probs)
-    places = leaders(candidates.logits, size if size <= SMALL else min(SHORTLIST, size // BLOCK))
-    count = int((probs[places].double().cumsum(0) < mass).sum()) + 1
-    return candidates.at(places[:count]) if count <= len(places) else candidates.without(~_nucleus(probs, mass))
+def likeliest(rows: Rows) -> Tensor:
+    """[rows, 1], int64: the likeliest token of each, the lowest id of equals."""
+    block = rows.peaks.argmax(-1, keepdim=True)
+    return block * BLOCK + rows.pieces(block, BLOCK).argmax(-1, keepdim=True)
 
 
-def min_p(candidates: Candidates, p: float) -> Candidates:
-    """Only candidates at least `p` times as likely as the likeliest one (Nguyen et al. 2024)."""
-    return candidates.without(candidates.logits < candidates.logits.amax() + math.log(p))
+def leaders(rows: Rows, count: int) -> Tensor:
+    """[rows, count], int64: the likeliest tokens in their order; fewer if the rows have fewer.
+
+    The blocks that have them are those with the highest peaks, of equal peaks the first ones: narrowed down to them,
+    and to parts of them where they are many, few candidates are left to be ordered.
+    """
+    places = _order(rows.peaks, None, count)
+    for width, part in ((BLOCK, PART), (PART, 1)) if count > FEW else ((BLOCK, 1),):
+        found = rows.pieces(places, width)
+        if part > 1:
+            found = found.view(len(places), -1, part).amax(-1)
+        inside = torch.arange(width // part, device=places.device)
+        places = _order(found, (places[:, :, None] * (width // part) + inside).flatten(1), count)
+    return places
 
 
-def likeliest(logits: Tensor) -> Tensor:
-    """The likeliest token of each row, the lowest id of equals: [rows, vocabulary] to [rows], int64."""
-    blocks = _blocks(logits)
-    block = blocks.amax(-1).argmax(-1, keepdim=True)
-    inside = blocks.take_along_dim(block[..., None], -2).squeeze(-2).argmax(-1, keepdim=True)
-    return (block * BLOCK + inside).squeeze(-1)
+def _order(values: Tensor, places: Tensor | None, count: int) -> Tensor:
+    """The `places` (None: their number) of the `count` largest values of each row, in order, of equals the first."""
+    if places is None:
+        places = torch.arange(values.shape[-1], device=values.device)
+    bits = (values + 0.0).view(torch.int32)  # of -0.0 the sum is 0.0
+    ordinal = bits ^ (bits >> 31 & 0x7FFFFFFF)
+    keys = ordinal.long() * (LOW_WORD + 1) - places
+    return -keys.topk(min(count, keys.shape[-1]), dim=-1).values & LOW_WORD
 
 
-def leaders(logits: Tensor, count: int) -> Tensor:
-    """Places of the `count` likeliest in their order; fewer, if only fewer have a chance."""
-    if len(logits) <= SMALL:
-        return _ordered(logits)[:count]
-    blocks = _blocks(logits)
-    peaks = blocks.amax(-1)
-    # At least `count` logits are no less than the floor, and all that are lie in blocks whose peak is no less.
-    floor = (peaks if count <= len(peaks) else logits).topk(min(count, len(logits)), sorted=False).values.amin()
-    floor = floor.clamp(min=LOWEST)
-    chosen = (peaks >= floor).nonzero()
-    pool = blocks[chosen[:, 0]].flatten()
-    places = (chosen * BLOCK + torch.arange(BLOCK, device=logits.device)).flatten()
-    kept = (pool >= floor).nonzero()[:, 0]
-    return places[kept[_ordered(pool[kept])[:count]]]
+def probabilities(rows: Rows, temperature: Tensor | None) -> Tensor:
+    """[rows, width]: softmax of logits over `temperature` [rows, 1]; None: it is 1 for all.
+
+    The largest logit is subtracted first, so that nothing overflows.
+    """
+    return (rows.logits if temperature is None else (rows.logits - rows.best).div_(temperature)).softmax(-1)
 
 
-def _ordered(values: Tensor) -> Tensor:
-    return values.sort(descending=True, stable=True).indices
+def block_sums(probs: Tensor) -> Tensor:
+    """[rows, width / BLOCK] of probabilities [rows, width]."""
+    return probs.view(len(probs), -1, BLOCK).sum(-1)
 
 
-def _blocks(values: Tensor, fill: float = -math.inf) -> Tensor:
-    """[..., n] as [..., blocks, BLOCK]."""
-    missing = -values.shape[-1] % BLOCK
-    padded = F.pad(values, (0, missing), value=fill) if missing else values
-    return padded.reshape(*values.shape[:-1], -1, BLOCK)
+def blocks(probs: Tensor, numbers: Tensor) -> Tensor:
+    """[rows, BLOCK]: one block of each row, those with `numbers` [rows, 1]."""
+    first = torch.arange(len(probs), device=probs.device)[:, None] * (probs.shape[-1] // BLOCK)
+    return probs.view(-1, BLOCK).index_select(0, (numbers + first)[:, 0])
 
 
-def _nucleus(probs: Tensor, mass: float) -> Tensor:
-    """Which of the likeliest reach `mass` together. Not all are sorted: leading bits say in which bin that happens."""
+def thin(probs: Tensor, top_p: float, min_p: float) -> Tensor:
+    """One row [width] of probabilities, what top-p, then min-p cut off at 0: for cuts that leave many tokens."""
+    least = probs.amax() * min_p
+    return _keep_from(_keep_nucleus(probs, top_p) if top_p < 1.0 else probs, least)
+
+
+def _keep_from(probs: Tensor, least: Tensor) -> Tensor:
+    below = torch.nextafter(least, torch.full_like(least, -1.0))
+    return F.threshold(probs, float(below), 0.0)
+
+
+def _keep_nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """Not all are sorted: the leading bits of the probabilities say in which bin the mass is reached."""
     bins = probs.view(torch.int32) >> 16
     reached = torch.bincount(bins, weights=probs.double()).flip(0).cumsum(0)
+    mass = top_p * float(reached[-1])
     place = int((reached < mass).sum())
-    edge, above = len(reached) - 1 - place, float(reached[place - 1]) if place else 0.0
-    inside = (bins == edge).nonzero()[:, 0]
-    inside = inside[_ordered(probs[inside])]
-    count = int((above + probs[inside].double().cumsum(0) < mass).sum()) + 1
-    within = bins > edge
-    within[inside[:count]] = True
-    return within
-
-
-def draw(logits: Tensor, uniform: float) -> int:
-    """The place that `uniform`, from 0 to below 1, falls on when the interval is divided by probability."""
-    weights = logits.softmax(0)
-    if len(weights) <= SMALL:
-        running = weights.double().cumsum(0)
-        return _find(running, uniform * float(running[-1]))
-    blocks = _blocks(weights, 0.0)
-    running = blocks.sum(-1, dtype=torch.float64).cumsum(0)
-    point = uniform * float(running[-1])
-    block = _find(running, point)
-    before = float(running[block - 1]) if block else 0.0
-    return block * BLOCK + _find(blocks[block].double().cumsum(0), point - before)
-
-
-def _find(running: Tensor, point: float) -> int:
-    """The first place whose running sum is over `point`; what has no weight is never found."""
-    return int((running <= min(point, math.nextafter(float(running[-1]), 0.0))).sum())
+    above = float(reached[place - 1]) if place else 0.0
+    inside = (bins == len(reached) - 1 - place).nonzero()[:, 0]
+    inside = inside[probs[inside].sort(descending=True, stable=True).indices]
+    last = int((above + probs[inside].double().cumsum(0) < mass).sum())
+    kept = _keep_from(probs, probs[inside[min(last, len(inside) - 1)]])
+    kept[inside[last + 1 :]] = 0.0
+    return kept

@@ -6,70 +6,42 @@ sampled = sampler.sample(logits, requests)  # logits: [requests, vocabulary]
 sampler.forget(request_id)  # when a request has ended
 ```
 
-Order: logit bias, repetition penalty, frequency and presence penalties, EOS and stop ids masked until `min_tokens`, the
-row's own mask, temperature, top-k, top-p, min-p, draw; what a request does not use is skipped. Temperature 0 takes the
-likeliest token after the penalties, the lowest id of equals. Log probabilities are those of the logits as they came.
+Order: logit bias, repetition penalty, frequency and presence penalties, EOS and stop ids banned until `min_tokens`, bad
+words, the row's own mask, temperature, top-k, top-p, min-p, draw. What nobody uses is skipped, and what some use is
+computed for those rows alone, together. Temperature 0 takes the likeliest token after the penalties, the lowest id of
+equals. Log probabilities are those of the logits as they came.
 
 The draw inverts the distribution function at one number that is a hash of the request's seed and the token's position.
 So a seeded request gives the same tokens whatever it is batched with, and after it was preempted and computed again.
+Tokens that a cut left stand on the interval in the order of their likelihood, all of a vocabulary in that of their ids.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..types import GenerationParams
+from . import drawing
 from . import logits as transforms
-from .logits import Candidates
+from .adjust import Adjustments, SamplingRow
+from .drawing import Cuts, Floats, Ints
+from .logits import Rows
+from .logprobs import RowLogprobs, raw_logprobs
 
-
-class SamplingRow(Protocol):
-    """What the sampler must know of a request."""
-
-    @property
-    def id(self) -> int:
-        """Names the request from one step to the next."""
-
-    @property
-    def params(self) -> GenerationParams:
-        """How it is to be drawn."""
-
-    @property
-    def prompt(self) -> Sequence[int]:
-        """Token ids of the prompt."""
-
-    @property
-    def generated(self) -> Sequence[int]:
-        """Token ids of the answer so far."""
-
-    @property
-    def seed(self) -> int:
-        """64 bits that the request's draws are made of."""
-
-    @property
-    def allowed(self) -> Tensor | None:
-        """Which tokens may be drawn now: int32 words [ceil(vocabulary / 32)], token t is bit t % 32 of word t // 32.
-
-        None: every token. The mask comes after bias and penalties and before temperature; a row that it leaves nothing
-        fails alone.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class RowLogprobs:
-    """Log probabilities at one position, of the logits as they came."""
-
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens and their log probabilities, best first."""
+PIECE = 8  # rows whose probabilities are computed at once: the memory that they take is small, and used again
+SHORTLIST = 256  # most nuclei are within this many of the likeliest tokens
+NOT_FINITE = "no token could be drawn: the model computed logits that are not finite"
+NOTHING_LEFT = "no token could be drawn: bias, penalties, bans and masks left no token that is finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +60,9 @@ class Sampler:
     """Draws tokens, each request's by its own parameters. Only one thread may use it."""
 
     def __init__(self, vocab_size: int, eos_token_ids: Iterable[int] = ()) -> None:
-        """`eos_token_ids` are masked until a request's `min_tokens`."""
+        """`eos_token_ids` are banned until a request's `min_tokens`."""
         self._vocab_size = vocab_size
-        self._eos = frozenset(token for token in eos_token_ids if 0 <= token < vocab_size)
-        self._histories: dict[int, _History] = {}
+        self._adjustments = Adjustments(vocab_size, eos_token_ids)
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Sampled:
@@ -104,97 +75,49 @@ class Sampler:
             raise ValueError(f"logits are {list(logits.shape)}, {[len(rows), self._vocab_size]} are needed")
         if not rows:
             return Sampled([], [], [])
-        logits = logits.float()
-        if all(_takes_likeliest(row) for row in rows):
-            return _take_likeliest(logits)
-        tokens, logprobs, errors = [], [], []
-        for row, request in zip(logits, rows, strict=True):
-            token, logprob, error = self._sample_row(row, request)
-            tokens.append(token)
-            logprobs.append(logprob)
-            errors.append(error)
-        return Sampled(tokens, logprobs, errors)
+        sampled = Sampled([-1] * len(rows), [None] * len(rows), [NOT_FINITE] * len(rows))
+        raw = Rows.of(logits.float())
+        good = _finite(raw)
+        changed = {place for place in good if self._adjustments.wanted(rows[place])}
+        self._draw(raw, [place for place in good if place not in changed], rows, sampled)
+        for piece in pieces(sorted(changed), PIECE):
+            self._draw_changed(raw, piece, rows, sampled)
+        asked = [place for place, row in enumerate(rows) if row.params.logprobs and sampled.errors[place] is None]
+        for piece in pieces(asked, PIECE):
+            tokens, counts = [sampled.tokens[p] for p in piece], [rows[p].params.top_logprobs for p in piece]
+            found = raw_logprobs(raw.take(piece), self._vocab_size, tokens, counts)
+            for place, logprobs in zip(piece, found, strict=True):
+                sampled.logprobs[place] = logprobs
+        return sampled
 
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request."""
-        self._histories.pop(request_id, None)
+        self._adjustments.forget(request_id)
 
-    def _sample_row(self, logits: Tensor, row: SamplingRow) -> tuple[int, RowLogprobs | None, str | None]:
-        try:
-            _check(logits, "the model computed logits that are not finite")
-            token = self._draw(logits, row)
-            return token, _logprobs(logits, token, row.params), None
-        except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
-            return -1, None, f"no token could be drawn: {error}"
+    def _draw_changed(
+        self, raw: Rows, places: Sequence[int], requests: Sequence[SamplingRow], sampled: Sampled
+    ) -> None:
+        """Draw for the rows at `places`, whose logits are changed first."""
+        logits = raw.base.index_select(0, torch.tensor(places, device=raw.base.device))
+        chosen = [requests[place] for place in places]
+        part = Sampled([-1] * len(places), [], [NOTHING_LEFT] * len(places))
+        wrong = self._adjustments.apply(logits, chosen)
+        adjusted = Rows.of(logits)
+        self._draw(adjusted, [place for place in _finite(adjusted) if wrong[place] is None], chosen, part)
+        for place, token, error, reason in zip(places, part.tokens, part.errors, wrong, strict=True):
+            sampled.tokens[place] = token
+            sampled.errors[place] = error if reason is None else f"no token could be drawn: {reason}"
 
-    def _draw(self, logits: Tensor, row: SamplingRow) -> int:
-        params, raw = row.params, logits
-        logits = self._penalized(logits, row)
-        if logits is not raw:
-            _check(logits, "bias, penalties and masks left no token that is finite")
-        if params.greedy:
-            return int(transforms.likeliest(logits[None]))
-        if params.temperature != 1.0:
-            logits = transforms.temperature(logits, params.temperature)
-        candidates = Candidates(logits)
-        if (top_k := params.effective_top_k) is not None and top_k < self._vocab_size:
-            candidates = transforms.top_k(candidates, top_k)
-        if params.top_p < 1.0:
-            candidates = transforms.top_p(candidates, params.top_p)
-        if params.min_p > 0.0:
-            candidates = transforms.min_p(candidates, params.min_p)
-        return candidates.token(transforms.draw(candidates.logits, uniform(row.seed, len(row.generated))))
-
-    def _penalized(self, logits: Tensor, row: SamplingRow) -> Tensor:
-        params, device = row.params, logits.device
-        if params.logit_bias:
-            tokens = torch.tensor(list(params.logit_bias), device=device)
-            bias = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
-            logits = transforms.logit_bias(logits, tokens, bias)
-        if params.repetition_penalty != 1.0:
-            logits = transforms.repetition_penalty(logits, self._history(row, device).tokens, params.repetition_penalty)
-        if params.frequency_penalty or params.presence_penalty:
-            seen = self._history(row, device)
-            logits = transforms.answer_penalties(
-                logits, seen.tokens, seen.counts, params.frequency_penalty, params.presence_penalty
-            )
-        if ending := self._may_not_end_with(row):
-            logits = transforms.mask(logits, torch.tensor(sorted(ending), device=device))
-        if row.allowed is not None:
-            logits = transforms.allow_only(logits, row.allowed.to(device))
-        return logits
-
-    def _may_not_end_with(self, row: SamplingRow) -> frozenset[int]:
-        if len(row.generated) >= row.params.min_tokens:
-            return frozenset()
-        return frozenset(row.params.stop_token_ids) | (frozenset() if row.params.ignore_eos else self._eos)
-
-    def _history(self, row: SamplingRow, device: torch.device) -> _History:
-        history = self._histories.get(row.id)
-        if history is None:
-            history = self._histories[row.id] = _History(row.prompt, device)
-        history.extend(row.generated)
-        return history
-
-
-class _History:
-    """The distinct tokens of one request, and how often each is in the answer."""
-
-    def __init__(self, prompt: Sequence[int], device: torch.device) -> None:
-        self._places = {token: place for place, token in enumerate(dict.fromkeys(prompt))}
-        self._num_taken = 0
-        self.tokens = torch.tensor(list(self._places), dtype=torch.int64, device=device)
-        self.counts = torch.zeros(len(self._places), device=device)
-
-    def extend(self, generated: Sequence[int]) -> None:
-        """Count the tokens of the answer that are new since the last call."""
-        for token in generated[self._num_taken :]:
-            place = self._places.setdefault(token, len(self._places))
-            if place == len(self.tokens):
-                self.tokens = torch.cat([self.tokens, self.tokens.new_tensor([token])])
-                self.counts = torch.cat([self.counts, self.counts.new_zeros(1)])
-            self.counts[place] += 1
-        self._num_taken = len(generated)
+    def _draw(self, rows: Rows, places: Sequence[int], requests: Sequence[SamplingRow], sampled: Sampled) -> None:
+        """Draw for the rows at `places`: those that are drawn in the same way together."""
+        ways: defaultdict[tuple[_Draw, int], list[int]] = defaultdict(list)
+        for place in places:
+            ways[_way(requests[place].params, self._vocab_size)].append(place)
+        for (draw, width), chosen in ways.items():
+            for piece in pieces(chosen, PIECE if draw in (_of_all, _of_nucleus) else len(chosen)):
+                drawn = draw(rows.take(piece), [requests[place] for place in piece], width)
+                for place, token in zip(piece, drawn[:, 0].tolist(), strict=True):
+                    sampled.tokens[place], sampled.errors[place] = token, None
 
 
 def uniform(seed: int, position: int) -> float:
@@ -203,36 +126,108 @@ def uniform(seed: int, position: int) -> float:
     return (int.from_bytes(blake2b(key, digest_size=8).digest(), "little") >> 11) * 2.0**-53
 
 
-def _takes_likeliest(row: SamplingRow) -> bool:
+def pieces(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`places` in order, `size` at a time."""
+    return (places[start : start + size] for start in range(0, len(places), size))
+
+
+def _finite(rows: Rows) -> list[int]:
+    return [place for place, best in enumerate(rows.best[:, 0].tolist()) if math.isfinite(best)]
+
+
+_Draw = Callable[[Rows, Sequence[SamplingRow], int], Ints]
+"""Gives each row's token [rows, 1]; the number is how many of the likeliest tokens it looks at."""
+
+
+def _way(params: GenerationParams, vocab_size: int) -> tuple[_Draw, int]:
+    """The least work that draws as asked. It depends on the request's own parameters alone, and so do its bits."""
+    top_k = params.effective_top_k
+    if params.greedy:
+        return _likeliest, 0
+    if top_k is not None and top_k < vocab_size:
+        return _of_first, max(16, 1 << (top_k - 1).bit_length())
+    if params.top_p < 1.0:
+        return _of_nucleus, SHORTLIST
+    return (_of_shortlist, SHORTLIST) if params.min_p else (_of_all, 0)
+
+
+def _likeliest(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    return _host(transforms.likeliest(rows))
+
+
+def _of_all(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    cuts = _cuts(requests)
+    return _draw(_probabilities(rows, cuts), cuts.uniform)
+
+
+def _of_first(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    """After top-k: the tokens that are left are few."""
+    cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
+    weights = drawing.likelihoods(_host(rows.at(tokens)).astype(np.float64), cuts)
+    count = drawing.num_kept(weights, weights.cumsum(-1)[:, -1:], cuts)
+    drawn = drawing.draw_first(weights, count.clip(max=tokens.shape[-1]), cuts.uniform)
+    return drawing.pick(_host(tokens), drawn)
+
+
+def _of_shortlist(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    """After min-p: the tokens that are left are few, nearly always."""
+    cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
+    weights = drawing.likelihoods(_host(rows.at(tokens)).astype(np.float64), cuts)
+    return _of_leaders(tokens, weights, 1.0, cuts, lambda: _probabilities(rows, cuts))
+
+
+def _of_nucleus(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    """After top-p: the tokens that are left are few, nearly always; which ones says the sum over all."""
+    cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
+    probs = _probabilities(rows, cuts)
+    total = _host(transforms.block_sums(probs)).cumsum(-1, dtype=np.float64)[:, -1:]
+    weights = _host(probs.gather(-1, tokens)).astype(np.float64)
+    return _of_leaders(tokens, weights, total, cuts, lambda: probs)
+
+
+def _of_leaders(
+    tokens: Tensor, weights: Floats, total: Floats | float, cuts: Cuts, whole: Callable[[], Tensor]
+) -> Ints:
+    """Draws from a beginning of the order where the cut is within it, else from the `whole` vocabulary."""
+    num_tokens = tokens.shape[-1]
+    count = drawing.num_kept(weights, total, cuts)
+    drawn = drawing.draw_first(weights, count.clip(max=num_tokens), cuts.uniform)
+    found = drawing.pick(_host(tokens), drawn)
+    if (wide := (count > num_tokens)[:, 0]).any():
+        probs = whole()
+        for place in wide.nonzero()[0].tolist():
+            thinned = transforms.thin(probs[place], cuts.top_p[place].item(), cuts.min_p[place].item())
+            found[place] = _draw(thinned[None], cuts.uniform[place, None])[0]
+    return found
+
+
+def _cuts(requests: Sequence[SamplingRow]) -> Cuts:
+    return Cuts.of([_cuts_of(row) for row in requests])
+
+
+def _cuts_of(row: SamplingRow) -> tuple[float, float, float, float, float]:
     params = row.params
-    penalties = params.frequency_penalty or params.presence_penalty or params.repetition_penalty != 1.0
-    changed = penalties or params.logit_bias or len(row.generated) < params.min_tokens or row.allowed is not None
-    return params.greedy and not changed and not params.logprobs
+    top_p = params.top_p if params.top_p < 1.0 else math.inf
+    number = uniform(row.seed, len(row.generated))
+    return params.temperature, params.effective_top_k or math.inf, top_p, params.min_p, number
 
 
-def _take_likeliest(logits: Tensor) -> Sampled:
-    tokens = transforms.likeliest(logits)
-    finite = logits.gather(-1, tokens[:, None])[:, 0].isfinite().tolist()
-    error = "no token could be drawn: the model computed logits that are not finite"
-    return Sampled(
-        [token if good else -1 for token, good in zip(tokens.tolist(), finite, strict=True)],
-        [None] * len(finite),
-        [None if good else error for good in finite],
-    )
+def _probabilities(rows: Rows, cuts: Cuts) -> Tensor:
+    plain = bool((cuts.temperature == 1.0).all())
+    temperature = None if plain else torch.from_numpy(cuts.temperature).to(rows.base)
+    return transforms.probabilities(rows, temperature)
 
 
-def _check(logits: Tensor, message: str) -> None:
-    if not math.isfinite(float(logits.amax())):
-        raise FloatingPointError(message)
+def _draw(probs: Tensor, uniform: Floats) -> Ints:
+    """The token of each row that its number falls on when the interval is divided by probability."""
+    running = _host(transforms.block_sums(probs)).cumsum(-1, dtype=np.float64)
+    point = uniform * running[:, -1:]
+    block = drawing.find(running, point, running[:, -1:])
+    before = np.where(block > 0, drawing.pick(running, np.maximum(block - 1, 0)), 0.0)
+    inside = _host(transforms.blocks(probs, torch.from_numpy(block).to(probs.device))).cumsum(-1, dtype=np.float64)
+    return block * transforms.BLOCK + drawing.find(inside, point - before, inside[:, -1:])
 
 
-def _logprobs(logits: Tensor, token: int, params: GenerationParams) -> RowLogprobs | None:
-    if not params.logprobs:
-        return None
-    logprobs = logits.log_softmax(0)
-    top = (
-        transforms.leaders(logits, params.top_logprobs)
-        if params.top_logprobs
-        else logits.new_empty(0, dtype=torch.int64)
-    )
-    return RowLogprobs(token, float(logprobs[token]), tuple(zip(top.tolist(), logprobs[top].tolist(), strict=True)))
+def _host(values: Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = values.cpu().numpy()
+    return found

@@ -1,10 +1,10 @@
 """Runs one measurement by name: `python -m bench decode --batch 1 16`."""
 
+import importlib
 import sys
+from pathlib import Path
 
-from bench import decode, embedded, lifecycle, parity
-
-BENCHES = {"decode": decode.main, "embedded": embedded.main, "lifecycle": lifecycle.main, "parity": parity.main}
+BENCHES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if path.stem != "models")
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "decode"
     if name not in BENCHES:
         sys.exit(f"bench: there is no {name!r}; there are {', '.join(BENCHES)}")
-    BENCHES[name](arguments)
+    importlib.import_module(f"bench.{name}").main(arguments)
 
 
 main()

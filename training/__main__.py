@@ -20,7 +20,7 @@ from .train import Schedule, train
 
 TEMPLATE = Path(__file__).with_name("template.jinja")
 CARD = Path(__file__).with_name("card.md")
-STEPS = 2600
+STEPS = 3200
 
 
 def _arguments() -> argparse.Namespace:

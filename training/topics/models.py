@@ -6,7 +6,7 @@ TOPICS = (
     Topic(
         name="families",
         group="models",
-        answer="Four families run in this version: llama, mistral, qwen2 and qwen3. Other architectures are refused by name.",
+        answer="Llama, Mistral, Qwen, Gemma, Phi, GLM, DeepSeek and more: docs/models.md lists every family. Other architectures are refused by name.",
         things="the (supported|possible) (models|model families|families|architectures); supported (models|families|architectures); (llama|mistral|qwen|qwen2|qwen3|gemma|phi|deepseek) (support|models); model families; the model architectures",
         actions="(run|use|load) (llama|mistral|qwen|qwen2|qwen3|gemma|phi|deepseek|a llama model|a qwen model|a mistral model|mixtral|llama 3|qwen 2.5)",
         ask="""(which|what) (models|model families|families|architectures|llms) (are|does @|can @|can I|can it|work) (supported|support|run|use|load|work|); (supported models|models|families|llama|mistral|qwen|qwen2|qwen3|gemma|deepseek|phi)

@@ -70,7 +70,7 @@ TOPICS = (
     Topic(
         name="features",
         group="project",
-        answer="This first version runs Llama, Mistral, Qwen2 and Qwen3 models on the CPU. It batches requests continuously, pages "
+        answer="This first version runs Llama, Mistral, Qwen, Gemma and many other models on the CPU. It batches requests continuously, pages "
         "the KV cache, streams, and serves OpenAI chat completions.",
         things="the features (of @|); the (feature list|capabilities) of @; the feature set; the (main|key) features",
         ask="""what (can|could) @ do; what (features|capabilities) does @ (have|offer); (list|show|name) (the|all|me the) features (of @|); what does @ (support|offer)

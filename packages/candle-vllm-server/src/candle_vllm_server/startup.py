@@ -26,6 +26,8 @@ def announce_ready(console: Console, settings: Settings, info: ModelInfo, stats:
         f"Model     {escape(model)} ({escape(info.architecture)}, {count(info.num_parameters)} parameters, "
         f"{info.dtype} on {info.device}, up to {info.max_sequence_length:,} tokens a sequence)",
     )
+    if info.memory is not None:
+        _line(console, f"Memory    {info.memory}")
     if stats.kv_blocks_total:
         _line(console, f"KV cache  {kept(info, stats)}")
     if not is_loopback(settings.host) and settings.api_key is None:

@@ -1,8 +1,9 @@
 """How far the logits of small random models are from those of `transformers`: the figures of the comparison tests.
 
 An error is the largest difference of a logit over the largest logit; in bf16 it is the norm of all differences over the
-norm of all logits, both against `transformers` in fp32. Beside them stand the released checkpoints whose names and
-shapes are asked for, and the lines of code that each family takes.
+norm of all logits, both against `transformers` in fp32. Beside them stand how many of 64 greedy tokens are those of
+`generate`, the fewest of three prompts that run at once; the released checkpoints whose names and shapes are asked for;
+and the lines of code that each family takes.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 MODEL_TESTS = ROOT / "packages/candle-vllm-core/tests/model"
-TESTS = (MODEL_TESTS / "test_parity.py", MODEL_TESTS / "test_real_checkpoints.py", ROOT / "tests/test_family_lines.py")
+NAMES = ("test_parity.py", "test_greedy.py", "test_real_checkpoints.py")
+TESTS = (*(MODEL_TESTS / name for name in NAMES), ROOT / "tests/test_family_lines.py")
 FIGURES = ROOT / "docs/parity.json"
 Rows = Sequence[Mapping[str, str]]
 

@@ -34,6 +34,13 @@ REFUSED: list[tuple[str, Any]] = [
     ("min_tokens", -1),
     ("min_tokens", 257),
     ("top_logprobs", 5),
+    ("prompt_logprobs", -1),
+    ("prompt_logprobs", 21),
+    ("prompt_logprobs", True),
+    ("bad_words", "word"),
+    ("bad_words", [""]),
+    ("bad_words", ["x" * 101]),
+    ("bad_words", ["x"] * 1001),
     ("logit_bias", {1: 101}),
     ("logit_bias", {1: math.nan}),
     ("logit_bias", {-1: 1}),
@@ -59,7 +66,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (params.repetition_penalty, params.frequency_penalty, params.presence_penalty) == (1.0, 0.0, 0.0)
     assert (params.stop_sequences, params.stop_token_ids, params.logit_bias, params.seed) == ((), (), None, None)
     assert (params.ignore_eos, params.min_tokens, params.logprobs, params.top_logprobs) == (False, 0, False, 0)
-    assert params.priority == 0
+    assert (params.priority, params.prompt_logprobs, params.bad_words) == (0, None, ())
 
 
 @pytest.mark.parametrize("off", [None, 0, -1])

@@ -19,6 +19,7 @@ from .config import EngineBuilder, EngineConfig
 from .detokenizer import TextStream
 from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
 from .events import EventHook
+from .runtime.bad_words import bad_word_ids
 from .runtime.driver import Driver, How
 from .runtime.request import Request, Sink, check_request
 from .stats import EngineStats
@@ -326,6 +327,7 @@ class InferenceEngine:
         request = Request(
             id=number, prompt=tokens, params=params, seed=seed, limits=loop.limits, stream=stream, sink=leaving
         )
+        request.bad_words = bad_word_ids(params.bad_words, loop.tokenizer, loop.limits.vocab_size)
         with driver.entering(how):
             loop.submit(request, by_hand=how == "hand")
         return number

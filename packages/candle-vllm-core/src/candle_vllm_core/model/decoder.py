@@ -84,10 +84,16 @@ class Decoder(nn.Module):
     @torch.inference_mode()
     def forward(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:
         """Logits [rows, vocab] in float32 of the tokens [tokens]; `rows` says of which ones, None of all."""
+        logits: Tensor = self.head(self.hidden(tokens, pass_, rows))
+        return logits
+
+    @torch.inference_mode()
+    def hidden(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:
+        """What `forward` gives to the head: [rows, dim]."""
         x = self.embedding(tokens)
         angles: dict[s.Rope | None, Angles] = {None: None}
         angles |= {rope: rotary.angles(pass_.positions) for rope, rotary in self.rotaries.items()}
         for block, rope in zip(self.blocks, self.rope_of_block, strict=True):
             x = block(x, pass_, angles[rope])
-        logits: Tensor = self.head(self.norm(x if rows is None else x[rows]))
-        return logits
+        hidden: Tensor = self.norm(x if rows is None else x[rows])
+        return hidden

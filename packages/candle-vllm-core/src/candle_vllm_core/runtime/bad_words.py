@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..errors import ParameterError
-
-Encode = Callable[[str], Sequence[int]]
-"""Text to token ids, with nothing put around it."""
+from ..tokenizer import Tokenizer
 
 
-def bad_word_ids(words: Sequence[str], encode: Encode, vocab_size: int) -> list[tuple[int, ...]]:
+def bad_word_ids(words: Sequence[str], tokenizer: Tokenizer, vocab_size: int) -> list[tuple[int, ...]]:
     """The token sequences of `words`, each as it is, without and with one leading space.
 
     Raises:
@@ -20,7 +18,8 @@ def bad_word_ids(words: Sequence[str], encode: Encode, vocab_size: int) -> list[
     found: dict[tuple[int, ...], None] = {}
     for word in words:
         bare = word.lstrip(" ") or word
-        forms = [tuple(encode(form)) for form in dict.fromkeys((word, bare, f" {bare}"))]
+        texts = dict.fromkeys((word, bare, f" {bare}"))
+        forms = [tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
         known = [form for form in forms if form and max(form) < vocab_size]
         if not known:
             raise ParameterError("bad_words", word, "texts that the model has tokens for")

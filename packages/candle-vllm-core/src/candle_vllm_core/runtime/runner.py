@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ..attention import choose_backend
+from ..attention.backend import Layout
 from ..config import EngineConfig
 from ..model.build import build_decoder
 from ..model.families import architecture
@@ -17,12 +20,16 @@ from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
 from .device import dtype_name, resolve_device
+from .logits import Rows
+from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
 from .plan import Plan
 from .request import Drawn, Limits
-from .sampling import RowLogprobs, Sampler
+from .sampling import Sampler
 from .scheduler import Step
 
 logger = logging.getLogger(__name__)
+
+PROMPT_PIECE = 32  # logits of a prompt that are there at once: [32, vocabulary], however long it is
 
 
 class ModelRunner:
@@ -101,24 +108,43 @@ class ModelRunner:
     def run(self, step: Step) -> list[Drawn]:
         """Compute a step and draw a token for each of its slices that `samples`, in their order."""
         layout = layout_of(step, self.block_size, self.device)
-        rows = sampling_rows(step, self.device)
-        logits = self._model(layout.tokens, self._backend.plan(layout), rows)
+        logits = self._logits(step, layout)
         sampled = self._sampler.sample(logits, [part.request for part in step if part.samples])
         return [
-            Drawn(token, self._named(logprobs), error)
+            Drawn(token, self._with_texts(logprobs) if logprobs is not None else None, error)
             for token, logprobs, error in zip(sampled.tokens, sampled.logprobs, sampled.errors, strict=True)
         ]
 
-    def _named(self, logprobs: RowLogprobs | None) -> TokenLogprob | None:
-        """A row's log probabilities with the texts of their tokens."""
-        if logprobs is None:
-            return None
-        top = tuple(self._named_one(token, logprob) for token, logprob in logprobs.top)
-        return self._named_one(logprobs.token, logprobs.logprob, top)
+    def _logits(self, step: Step, layout: Layout) -> Tensor:
+        """The logits of the tokens that another is drawn after; prompts get their log probabilities on the way."""
+        rows, plan = sampling_rows(step, self.device), self._backend.plan(layout)
+        targets = list(prompt_targets(step))
+        if not targets:
+            logits: Tensor = self._model(layout.tokens, plan, rows)
+            return logits
+        wanted = torch.tensor([target.row for target in targets], device=self.device)
+        hidden = self._model.hidden(layout.tokens, plan, torch.cat([rows, wanted]))
+        for start in range(0, len(targets), PROMPT_PIECE):
+            first = len(rows) + start
+            self._note(targets[start : start + PROMPT_PIECE], self._model.head(hidden[first : first + PROMPT_PIECE]))
+        logits = self._model.head(hidden[: len(rows)])
+        return logits
 
-    def _named_one(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        text = self.tokenizer.token_text(token)
-        return TokenLogprob(token, text, logprob, top, self.tokenizer.token_bytes(token))
+    def _note(self, targets: Sequence[PromptTarget], logits: Tensor) -> None:
+        """Give requests the log probabilities of some tokens of their prompts, from the logits before each."""
+        tokens, counts = [t.token for t in targets], [t.request.params.prompt_logprobs or 0 for t in targets]
+        found = raw_logprobs(Rows.of(logits), self.limits.vocab_size, tokens, counts)
+        for target, logprobs in zip(targets, found, strict=True):
+            target.request.prompt_logprobs.append(self._with_texts(logprobs))
+
+    def _with_texts(self, logprobs: RowLogprobs) -> TokenLogprob:
+        """A row's log probabilities with the texts of their tokens."""
+        top = tuple(self._with_text(token, logprob) for token, logprob in logprobs.top)
+        return self._with_text(logprobs.token, logprobs.logprob, top)
+
+    def _with_text(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        own = self.tokenizer.token_bytes(token)
+        return TokenLogprob(token, own.decode("utf-8", errors="replace"), logprob, top, own)
 
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request that ended."""

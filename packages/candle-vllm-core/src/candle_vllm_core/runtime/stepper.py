@@ -108,7 +108,7 @@ class Stepper:
 
     def _to_blame(self) -> list[Request]:
         """Whom the scheduler was busy with; if nobody, those that would have been in the step."""
-        handled = self._scheduler.handled
+        handled, self._scheduler.handled = self._scheduler.handled, None
         return [handled] if handled is not None else list(self._scheduler.running) or self._scheduler.waiting[:1]
 
     def _refuse(self, request: Request, out: list[Emission]) -> None:
@@ -145,7 +145,7 @@ class Stepper:
             logger.exception("request %d failed", request.id)
             self._end([request], FinishReason.ERROR, _said(error), out)
             return
-        self._journal.drew(request, now)
+        self._journal.drew(request, now, len(chunk.tokens))
         self._emit(request, chunk, out)
         if chunk.output is not None:
             self._scheduler.release(request)

@@ -1,0 +1,25 @@
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+from exploration import WORLDS, explore, small
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Every failing step is logged with its traceback, and there are thousands."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_whatever_happens_in_a_small_world_nothing_is_lost_nobody_starves_and_answers_are_right(
+    name: str, record_property: Callable[[str, object], None]
+) -> None:
+    world = WORLDS[name]
+    seen = explore(small(world, world.most))
+    record_property("exploration", {"world": name, **{key: str(n) for key, n in dataclasses.asdict(seen).items()}})
+    assert seen.states >= 100 and seen.transitions > seen.states
+    assert seen.hits > 0 or not world.size.get("cache", True) or world.size.get("recurrent")

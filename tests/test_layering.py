@@ -15,6 +15,7 @@ CORE = [
     *(
         "errors",
         "memory",
+        "constraint",
         "types",
         "stats",
         "events",
@@ -26,18 +27,30 @@ CORE = [
         "attention",
         "model",
     ),
-    *("tokenizer_files", "tokenizer", "detokenizer", "runtime", "planning", "engine", "testing"),
+    *("tokenizer_files", "tokenizer", "detokenizer", "constraints", "runtime", "planning", "engine", "testing"),
 ]
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
     *("", "errors", "memory", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine"),
     *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
+    *("runtime.bad_words", "runtime.drawing"),
     *("planning", "runtime.activations", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
     *("stats", "events", "runtime.journal"),
+    *("constraint", "constraints", "constraints.compiler", "constraints.grammar", "constraints.matcher"),
+    *("constraints.sandbox", "constraints.trial", "constraints.vocabulary"),
 }
 THIRD_PARTIES = {
-    "candle_vllm_core": {"huggingface_hub", "numpy", "psutil", "rich", "safetensors", "tokenizers", "tqdm"},
+    "candle_vllm_core": {
+        "huggingface_hub",
+        "llguidance",
+        "numpy",
+        "psutil",
+        "rich",
+        "safetensors",
+        "tokenizers",
+        "tqdm",
+    },
     "candle_vllm_openai": {"jinja2", "pydantic", "pydantic_core"},
     "candle_vllm_responses": set(),
     "candle_vllm_server": {"fastapi", "pydantic", "pydantic_settings", "rich", "starlette", "uvicorn"},
@@ -47,6 +60,9 @@ THIRD_PARTIES = {
 DEFERRED = {
     ("candle_vllm_core.engine", "candle_vllm_core.runtime.loop"),  # torch
     ("candle_vllm_core.planning", "candle_vllm_core.runtime.plan"),  # torch
+    # A library that is loaded with the first constraint.
+    *((f"candle_vllm_core.constraints.{name}", "llguidance") for name in ("compiler", "matcher", "vocabulary")),
+    ("candle_vllm_core.constraints.trial", "resource"),  # not on every system
     ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 

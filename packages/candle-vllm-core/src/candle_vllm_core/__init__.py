@@ -4,12 +4,14 @@ Importing this is quick and changes nothing: torch is imported when an engine is
 """
 
 from .config import DType, EngineBuilder, EngineConfig
+from .constraint import Constraint
 from .engine import Engine, InferenceEngine
 from .errors import (
     CancelledError,
     CandleVllmError,
     CapacityError,
     ConfigError,
+    ConstraintError,
     ContextLengthError,
     DeviceError,
     EngineClosedError,
@@ -54,6 +56,8 @@ __all__ = [
     "CapacityError",
     "ChatTemplate",
     "ConfigError",
+    "Constraint",
+    "ConstraintError",
     "ContextLengthError",
     "DType",
     "DeviceError",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from tqdm import tqdm
 
 from .config import EngineBuilder, EngineConfig
+from .constraints.compiler import Compiled, Compiler
 from .detokenizer import TextStream
 from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
 from .events import EventHook
@@ -114,7 +115,8 @@ class InferenceEngine:
         self._driver = Driver()
         self._numbers = itertools.count(1)
         self._updates: queue.SimpleQueue[RequestUpdate] = queue.SimpleQueue()
-        self._closer = weakref.finalize(self, self._loop.close)
+        self._compiler = Compiler(self._loop.tokenizer, self._loop.limits.vocab_size)
+        self._closer = weakref.finalize(self, _close, self._loop, self._compiler)
 
     @classmethod
     async def new(cls, config: EngineConfig | None = None) -> Self:
@@ -164,6 +166,7 @@ class InferenceEngine:
         Raises:
             TokenizationError: the prompt is empty or has ids out of the vocabulary.
             ContextLengthError: the prompt alone is longer than the engine takes.
+            ConstraintError: the constraint cannot be enforced, or takes too much.
             EngineClosedError: the engine was closed.
         """
         stream = self.generate_stream(prompt, params)
@@ -184,7 +187,10 @@ class InferenceEngine:
         def sink(chunk: GenerationChunk) -> None:
             loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
-        number = self._submit(prompt, params, sink)
+        compiled: Compiled | None = None
+        if params is not None and params.constraint is not None:
+            compiled = await asyncio.shield(asyncio.wrap_future(self._compiler.compile(params.constraint)))
+        number = self._submit(prompt, params, sink, compiled=compiled)
         ended = False
         try:
             while not ended:
@@ -311,10 +317,13 @@ class InferenceEngine:
         sink: Sink,
         how: How = "loop",
         number: int | None = None,
+        compiled: Compiled | None = None,
     ) -> int:
-        """Check a request and hand it to the loop; its number."""
+        """Check a request and hand it to the loop; its number. Waits for the constraint unless it comes `compiled`."""
         loop, driver, params = self._open_loop(), self._driver, params or GenerationParams()
         tokens = check_request(prompt, params, loop.limits)
+        if params.constraint is not None and compiled is None:
+            compiled = self._compiler.compile(params.constraint).result()
         number = number if number is not None else next(self._numbers)
 
         def leaving(chunk: GenerationChunk) -> None:
@@ -328,6 +337,8 @@ class InferenceEngine:
             id=number, prompt=tokens, params=params, seed=seed, limits=loop.limits, stream=stream, sink=leaving
         )
         request.bad_words = bad_word_ids(params.bad_words, loop.tokenizer, loop.limits.vocab_size)
+        if compiled is not None:
+            request.constraint = compiled.matcher(forces=not (params.logprobs or params.bad_words))
         with driver.entering(how):
             loop.submit(request, by_hand=how == "hand")
         return number
@@ -342,6 +353,11 @@ class InferenceEngine:
             stats = GenerationStats(prompt_tokens=len(prompt))
             done(GenerationOutput(tokens=(), text="", finish_reason=FinishReason.ERROR, error=str(error), stats=stats))
             return []
+
+
+def _close(loop: EngineLoop, compiler: Compiler) -> None:
+    compiler.close()
+    loop.close()
 
 
 def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:

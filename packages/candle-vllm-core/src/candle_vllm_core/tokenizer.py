@@ -112,6 +112,16 @@ class Tokenizer:
             return bytes([BYTE_FALLBACK[word]])
         return self._in_mid_text(word).encode()
 
+    @property
+    def added_token_ids(self) -> frozenset[int]:
+        """Ids that stand for no text of an answer but for marks that were added to the vocabulary."""
+        return frozenset(self._backend.get_added_tokens_decoder())
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a `tokenizer.json`."""
+        text: str = self._backend.to_str()
+        return text
+
     def _checked(self, tokens: Iterable[int]) -> list[int]:
         try:
             ids = [index(token) for token in tokens]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from .constraint import Constraint
 from .errors import ParameterError
 from .memory import MemoryPlan
 
@@ -91,6 +92,9 @@ class GenerationParams:
     """The same seed gives the same answer, whatever else is in the batch."""
     priority: int = 0
     """Smaller is served first; requests of one priority are served in order of arrival."""
+    constraint: Constraint | None = None
+    """The form that the answer must have. It ends, by `stop`, once nothing may follow, before `min_tokens` too. Tokens
+    that can only follow are appended without being drawn, unless `logprobs` or `bad_words` ask to draw them."""
     cache_salt: str | None = None
     """Only requests with the same salt share what the prefix cache keeps, so that nobody can find out by the time that
     an answer takes what others asked. 1 to 256 characters; None shares with all that have none."""
@@ -117,6 +121,8 @@ class GenerationParams:
         for name in ("ignore_eos", "logprobs"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(name, getattr(self, name), "true or false")
+        if not isinstance(self.constraint, Constraint | None):
+            raise ParameterError("constraint", self.constraint, "a Constraint, or None")
         _salt(self.cache_salt)
         stops = _texts("stop_sequences", self.stop_sequences, MAX_STOPS, MAX_STOP_CHARS)
         object.__setattr__(self, "stop_sequences", stops)

@@ -76,9 +76,9 @@ class Journal:
         """A step's tokens were computed."""
         self._prompt_tokens += sum(max(min(p.stop, len(p.request.prompt)) - p.start, 0) for p in step)
 
-    def drew(self, request: Request, now: float) -> None:
-        """A token was drawn for a request."""
-        self._generated_tokens += 1
+    def drew(self, request: Request, now: float, num_tokens: int) -> None:
+        """A token was drawn for a request, and those came that had to follow it: `num_tokens` in all."""
+        self._generated_tokens += num_tokens
         if request.last_token is not None:
             self._inter_token.add(now - request.last_token)
         else:

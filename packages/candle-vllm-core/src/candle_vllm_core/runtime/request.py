@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..constraints.matcher import TokenConstraint
 from ..detokenizer import TextStream
 from ..errors import CapacityError, ContextLengthError, ParameterError, TokenizationError
 from ..types import (
@@ -105,6 +106,8 @@ class Request:
     """While it runs: where its recurrent state lies, if the model keeps one."""
     allowed: Tensor | None = None
     """Which tokens may be drawn next, as `SamplingRow.allowed` says; None: every token."""
+    constraint: TokenConstraint | None = None
+    """What the answer must be like, and where it stands in that."""
     bad_words: Sequence[Sequence[int]] = ()
     """The token sequences that the answer may not complete."""
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -145,17 +148,23 @@ class Request:
     def token_slice(self, start: int, stop: int) -> list[int]:
         """Tokens `start` to `stop` of prompt and answer taken as one sequence."""
         boundary = len(self.prompt)
+        if start >= boundary:
+            return self.generated[start - boundary : stop - boundary]
         return self.prompt[start:stop] + self.generated[max(start - boundary, 0) : max(stop - boundary, 0)]
 
     def accept(self, token: int, logprob: TokenLogprob | None) -> GenerationChunk:
-        """Take a sampled token: its text, and whether the answer ends with it."""
+        """Take a sampled token and those that its constraint forces: their text, and whether the answer ends there."""
         if self._first_token is None:
             self._first_token = time.monotonic()
-        self.generated.append(token)
         if logprob is not None:
             self._logprobs.append(logprob)
-        text = self._take_token(token)
-        return self._chunk((token,), text, (logprob,) if logprob is not None else None)
+        taken, text = 0, ""
+        tokens = [token, *(self.constraint.accept(token) if self.constraint is not None else ())]
+        while taken < len(tokens) and self.finish_reason is None:
+            taken += 1
+            self.generated.append(tokens[taken - 1])
+            text += self._take_token(tokens[taken - 1], last=taken == len(tokens))
+        return self._chunk(tuple(tokens[:taken]), text, (logprob,) if logprob is not None else None)
 
     def fail(self, error: str) -> GenerationChunk:
         """End the request with an error."""
@@ -174,7 +183,8 @@ class Request:
             logger.exception("the last text of request %d is lost", self.id)
             return ""
 
-    def _take_token(self, token: int) -> str:
+    def _take_token(self, token: int, *, last: bool) -> str:
+        """`last`: of those that are taken together; the constraint is done only after it."""
         allowed = len(self.generated) > self.params.min_tokens
         if allowed and self._ends_with(token):
             self.finish_reason = FinishReason.STOP
@@ -182,6 +192,9 @@ class Request:
         text = self.stream.feed(token, stops=len(self.generated) >= self.params.min_tokens)
         if self.stream.stop_sequence is not None:
             self.finish_reason = FinishReason.STOP_SEQUENCE
+        elif last and self.constraint is not None and self.constraint.done:
+            self.finish_reason = FinishReason.STOP
+            text += self.stream.finish()
         elif len(self.generated) >= self.params.max_tokens or self.num_tokens >= self.limits.longest:
             self.finish_reason = FinishReason.LENGTH
             text += self.stream.finish()

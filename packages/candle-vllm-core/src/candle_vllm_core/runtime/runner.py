@@ -22,6 +22,7 @@ from .batch import layout_of, sampling_rows
 from .device import dtype_name, resolve_device
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
+from .masks import Masks
 from .plan import Plan
 from .request import Drawn, Limits
 from .sampling import Sampler
@@ -66,6 +67,7 @@ class ModelRunner:
         finally:
             source.close()
         self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
+        self._masks = Masks(spec.vocab)
 
     def _describe(self, config: EngineConfig, source: Source, plan: Plan) -> None:
         spec, needs, load = plan.spec, plan.needs, plan.load
@@ -107,12 +109,17 @@ class ModelRunner:
     @torch.inference_mode()
     def run(self, step: Step) -> list[Drawn]:
         """Compute a step and draw a token for each of its slices that `samples`, in their order."""
+        drawing = [part.request for part in step if part.samples]
+        masks = self._masks.begin(drawing)
         layout = layout_of(step, self.block_size, self.device)
         logits = self._logits(step, layout)
-        sampled = self._sampler.sample(logits, [part.request for part in step if part.samples])
+        failed = masks.join()
+        sampled = self._sampler.sample(logits, drawing)
         return [
-            Drawn(token, self._with_texts(logprobs) if logprobs is not None else None, error)
-            for token, logprobs, error in zip(sampled.tokens, sampled.logprobs, sampled.errors, strict=True)
+            Drawn(token, self._with_texts(logprobs) if logprobs is not None else None, failed.get(request.id, error))
+            for request, token, logprobs, error in zip(
+                drawing, sampled.tokens, sampled.logprobs, sampled.errors, strict=True
+            )
         ]
 
     def _logits(self, step: Step, layout: Layout) -> Tensor:

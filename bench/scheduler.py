@@ -77,7 +77,7 @@ class Host:
                 params=GenerationParams(max_tokens=answer, temperature=0, ignore_eos=True),
                 seed=0,
                 limits=Limits(vocab_size=self.vocab, max_sequence_length=1 << 20),
-                stream=TextStream(self.tokenizer.decode),
+                stream=TextStream(self.tokenizer.decode, pieces=self.tokenizer.pieces(skip_special_tokens=False)),
                 sink=lambda chunk: None,
             )
         )

@@ -116,6 +116,18 @@ def test_byte_level_tokens_are_the_whole_text(tokens: list[int], show_special: b
     assert run(stream, tokens) == LEVEL.decode(tokens, skip_special_tokens=not show_special)
 
 
+@given(st.binary(max_size=80), st.lists(st.integers(0, 200), max_size=80), STOPS)
+@example(b"\x80" * 60, list(range(60)), [])
+@example(b"\xf0\x9f" * 30, list(range(60)), [])
+@example(b"\xed\xa0\x80 \xf4\x90\x80\x80 \xc0\xaf \xe2\x82", [], [])
+def test_pieces_are_put_together_to_the_same_text(data: bytes, cuts: list[int], stops: list[str]) -> None:
+    words = Words(cut(data, cuts))
+    stream = TextStream(words, stops, pieces=dict(enumerate(words.words)))
+    text = data.decode("utf-8", errors="replace")
+    assert (run(stream, range(len(words.words))), stream.stop_sequence) == first_stop(text, stops)
+    assert words.num_decoded == 0
+
+
 @given(
     st.lists(
         st.sampled_from(["▁", "a", "b", "▁a", "ab", "中", EOS, "é", "😀", "<0x20>", "<0x41>", "<0xE4><0xB8><0xAD>"]),

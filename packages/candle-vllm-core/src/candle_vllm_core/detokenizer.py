@@ -6,7 +6,8 @@ Both are independent of how tokens cut the text, and both cost the same at an an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .errors import ParameterError
@@ -32,13 +33,24 @@ class TextStream:
     Of several stop texts the one completed first wins; of two completed by the same character, the longer one.
     """
 
-    def __init__(self, decode: Decode, stop_sequences: Sequence[str] = (), *, show_special: bool = False) -> None:
+    def __init__(
+        self,
+        decode: Decode,
+        stop_sequences: Sequence[str] = (),
+        *,
+        show_special: bool = False,
+        pieces: Mapping[int, bytes] | None = None,
+    ) -> None:
         """`show_special` keeps control tokens (EOS among them) in the text.
+
+        `pieces`: the bytes of each token, if a token always stands for the same bytes (`Tokenizer.pieces`). Then they
+        are put together instead of calling `decode`, which costs ten times as much.
 
         Raises:
             ParameterError: a stop text is empty.
         """
-        self._window = _Window(decode, skip_special_tokens=not show_special)
+        self._window: _Pieces | _Window
+        self._window = _Pieces(pieces) if pieces is not None else _Window(decode, skip_special_tokens=not show_special)
         self._stops = [_StopText(stop) for stop in stop_sequences]
         self._held = ""
         self._stopping = True
@@ -106,6 +118,20 @@ class _StopText:
         while num_matched and self.text[num_matched] != character:
             num_matched = self._shorter[num_matched]
         return num_matched + (self.text[num_matched] == character)
+
+
+class _Pieces:
+    """Puts tokens together that always stand for the same bytes."""
+
+    def __init__(self, pieces: Mapping[int, bytes]) -> None:
+        self._pieces = pieces
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        return self._decoder.decode(self._pieces[token])
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
 
 
 class _Window:

@@ -39,6 +39,7 @@ from .types import (
 
 if TYPE_CHECKING:
     from .runtime.loop import EngineLoop
+    from .tokenizer import Tokenizer
 
 SEED_BITS = 64
 
@@ -331,7 +332,7 @@ class InferenceEngine:
                 driver.leave()
             sink(chunk)
 
-        stream = TextStream(loop.tokenizer.decode, params.stop_sequences, show_special=params.ignore_eos)
+        stream = _text_stream(loop.tokenizer, params)
         seed = _seed_of(params, self.config.seed, number)
         request = Request(
             id=number, prompt=tokens, params=params, seed=seed, limits=loop.limits, stream=stream, sink=leaving
@@ -358,6 +359,12 @@ class InferenceEngine:
 def _close(loop: EngineLoop, compiler: Compiler) -> None:
     compiler.close()
     loop.close()
+
+
+def _text_stream(tokenizer: Tokenizer, params: GenerationParams) -> TextStream:
+    shown = params.ignore_eos
+    pieces = tokenizer.pieces(skip_special_tokens=not shown)
+    return TextStream(tokenizer.decode, params.stop_sequences, show_special=shown, pieces=pieces)
 
 
 def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:

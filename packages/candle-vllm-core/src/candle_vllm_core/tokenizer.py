@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -112,6 +112,25 @@ class Tokenizer:
             return bytes([BYTE_FALLBACK[word]])
         return self._in_mid_text(word).encode()
 
+    def pieces(self, *, skip_special_tokens: bool) -> Mapping[int, bytes] | None:
+        """The bytes that each token stands for, by its id, if they are the same whatever stands beside it; else None.
+
+        So it is with byte-level vocabularies: their texts are the bytes of all tokens, read as UTF-8.
+        """
+        if not isinstance(self._backend.decoder, tokenizers.decoders.ByteLevel):
+            return None
+        return self._shown_pieces if skip_special_tokens else self._all_pieces
+
+    @cached_property
+    def _all_pieces(self) -> Mapping[int, bytes]:
+        return _Pieces(self.token_bytes)
+
+    @cached_property
+    def _shown_pieces(self) -> Mapping[int, bytes]:
+        added = self._backend.get_added_tokens_decoder().items()
+        hidden = {token for token, mark in added if mark.special}
+        return _Pieces(lambda token: b"" if token in hidden else self.token_bytes(token))
+
     @property
     def added_token_ids(self) -> frozenset[int]:
         """Ids that stand for no text of an answer but for marks that were added to the vocabulary."""
@@ -186,6 +205,18 @@ class Tokenizer:
         if unknown := sorted(token for token in eos if not 0 <= token < self.vocab_size):
             logger.warning("EOS ids %s are not in the vocabulary of %d and are left out", unknown, self.vocab_size)
         return eos - frozenset(unknown)
+
+
+class _Pieces(dict[int, bytes]):
+    """Tokens and their bytes, each found out when it is first asked for."""
+
+    def __init__(self, find: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, token: int) -> bytes:
+        self[token] = piece = self._find(token)
+        return piece
 
 
 def _encoded(backend: tokenizers.Tokenizer, text: str, add_special_tokens: bool) -> tokenizers.Encoding:

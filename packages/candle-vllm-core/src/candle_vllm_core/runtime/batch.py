@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import torch
 from torch import Tensor
 
@@ -11,41 +13,54 @@ from .scheduler import Step
 
 def layout_of(step: Step, block_size: int, device: torch.device) -> Layout:
     """The tensors of one step: the tokens of all its slices, one slice after the other."""
-    tokens: list[int] = []
-    positions: list[int] = []
-    for part in step:
-        tokens += part.request.token_slice(part.start, part.stop)
-        positions += range(part.start, part.stop)
+    tokens, positions = array("q"), array("q")
+    for request, start, stop in step:
+        tokens.extend(request.token_slice(start, stop))
+        positions.extend(range(start, stop))
     groups = range(len(step[0].request.block_tables)) if step else ()
     return Layout(
-        tokens=torch.tensor(tokens, device=device),
-        positions=torch.tensor(positions, device=device),
+        tokens=_tensor(tokens, device),
+        positions=_tensor(positions, device),
         slot_mapping=[_slots(step, group, block_size, device) for group in groups],
         block_tables=[_tables(step, group, block_size, device) for group in groups],
-        query_lens=[part.stop - part.start for part in step],
-        seq_lens=[part.stop for part in step],
+        query_lens=[stop - start for _, start, stop in step],
+        seq_lens=[stop for _, _, stop in step],
         state_slots=[slot for part in step if (slot := part.request.state_slot) is not None],
     )
 
 
 def _slots(step: Step, group: int, block_size: int, device: torch.device) -> Tensor:
-    slots: list[int] = []
-    for part in step:
-        table = part.request.block_tables[group]
-        slots += [table[at // block_size] * block_size + at % block_size for at in range(part.start, part.stop)]
-    return torch.tensor(slots, device=device)
+    slots = array("q")
+    for request, start, stop in step:
+        table = request.block_tables[group]
+        slots.extend([table[at // block_size] * block_size + at % block_size for at in range(start, stop)])
+    return _tensor(slots, device)
 
 
 def _tables(step: Step, group: int, block_size: int, device: torch.device) -> list[Tensor]:
-    tables = [part.request.block_tables[group][: -(-part.stop // block_size)] for part in step]
-    return [torch.tensor(table, device=device) for table in tables]
+    """Views of one tensor: a tensor made for each sequence costs more than all that is in them."""
+    blocks, lengths = array("q"), []
+    for request, _, stop in step:
+        length = -(-stop // block_size)
+        blocks.extend(request.block_tables[group][:length])
+        lengths.append(length)
+    return list(_tensor(blocks, device).split_with_sizes(lengths))
 
 
 def sampling_rows(step: Step, device: torch.device) -> Tensor:
     """[rows] the last token of each slice that draws a token, as its place among the step's tokens."""
-    rows, end = [], 0
+    rows, end = array("q"), 0
     for part in step:
         end += part.stop - part.start
         if part.samples:
             rows.append(end - 1)
-    return torch.tensor(rows, dtype=torch.int64, device=device)
+    return _tensor(rows, device)
+
+
+def _tensor(numbers: array[int], device: torch.device) -> Tensor:
+    """The numbers as int64; on a CPU the tensor lies in the array's own memory."""
+    return (
+        torch.frombuffer(numbers, dtype=torch.int64).to(device)
+        if numbers
+        else torch.empty(0, dtype=torch.int64, device=device)
+    )

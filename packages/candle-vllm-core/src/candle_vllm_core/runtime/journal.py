@@ -74,7 +74,9 @@ class Journal:
 
     def computed(self, step: Step) -> None:
         """A step's tokens were computed."""
-        self._prompt_tokens += sum(max(min(p.stop, len(p.request.prompt)) - p.start, 0) for p in step)
+        for request, start, stop in step:
+            if start < (length := len(request.prompt)):
+                self._prompt_tokens += min(stop, length) - start
 
     def drew(self, request: Request, now: float, num_tokens: int) -> None:
         """A token was drawn for a request, and those came that had to follow it: `num_tokens` in all."""

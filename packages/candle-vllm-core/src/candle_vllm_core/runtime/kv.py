@@ -140,10 +140,11 @@ class KVBlocks:
         Blocks that have slid out of its windows are given back either way.
         """
         takes = []
+        total = -(-stop // self.block_size)
         for group, table in zip(self._groups, request.block_tables, strict=True):
             if group.window is not None:
                 group.slide(table, request.num_computed)
-            if (missing := group.num_missing(table, stop)) > 0:
+            if (missing := total - len(table)) > 0:
                 takes.append((group.pool, table, missing))
         if any(missing > pool.num_free for pool, _, missing in takes):
             return False

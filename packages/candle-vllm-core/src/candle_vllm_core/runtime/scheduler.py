@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..types import GenerationChunk
 from .kv import KVBlocks, Prefix
 from .request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Tokens `start` to `stop` of one request, to be computed in this step."""
 
     request: Request
@@ -33,7 +32,7 @@ class Slice:
     @property
     def samples(self) -> bool:
         """Whether this slice ends with the request's last known token, so that the next one can be drawn."""
-        return self.stop == self.request.num_tokens
+        return self.stop == len(self.request.prompt) + len(self.request.generated)
 
 
 Step = tuple[Slice, ...]
@@ -121,7 +120,7 @@ class Scheduler:
         if request.id not in self._is_running or request.id in slices:
             return 0
         self.handled = request
-        length = request.num_uncomputed
+        length = len(request.prompt) + len(request.generated) - request.num_computed
         if self._chunk_size is not None:
             length = min(length, budget)
         if length <= 0:
@@ -192,9 +191,9 @@ class Scheduler:
 
     def advance(self, step: Step) -> None:
         """Note that a step was computed: its full blocks may be shared from now on."""
-        for part in step:
-            part.request.num_computed = part.stop
-            self.kv.register(part.request, part.start, part.stop)
+        for request, start, stop in step:
+            request.num_computed = stop
+            self.kv.register(request, start, stop)
 
     def release(self, request: Request) -> None:
         """Let a request go and take back what it holds."""

@@ -14,8 +14,8 @@ from .. import spec as s
 FLOAT = 4
 """Bytes of a float32, which rotation, normalisation, scores and logits are computed in."""
 INDEX = 8
-QUERY_TILE = 256
-"""The most queries of one sequence that attend at once; see `attention.reference`."""
+QUERY_TILE, FEWEST_ROWS, KEYS_AT_ONCE = 256, 4, 512
+"""See `attention.reference` and `attention.softmax`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +40,19 @@ def activation_bytes(spec: s.Decoder, step: StepSize) -> int:
 
 
 def _whole_step(spec: s.Decoder, step: StepSize) -> int:
-    """Angles, indices and masks, which live from the first layer to the last."""
+    """What lives from the first layer to the last: angles, indices, masks, and the place for copies of the cache."""
     groups = spec.groups()
-    ropes = {a.rope for a in spec.attentions() if not isinstance(a, s.DeltaNet)}
+    ropes = {a.rope for a in _keeping(spec)}
     angles = sum(2 * rope.dim * FLOAT for rope in ropes if rope is not None)
     indices = (2 + len(groups)) * INDEX
-    masks = sum(
-        _tile(step) * (_seen(group.window, step, step.tokens) + _tile(step)) * step.itemsize for group in groups
-    )
-    return step.tokens * (angles + indices) + masks
+    columns = _tile(step) + KEYS_AT_ONCE
+    masks = sum(_tile(step) * (_read(group.window, step) + columns) * step.itemsize for group in groups)
+    copied = max((_read(a.window, step) * a.kv_numbers_per_token() for a in _keeping(spec)), default=0)
+    return step.tokens * (angles + indices) + masks + copied * step.itemsize
+
+
+def _keeping(spec: s.Decoder) -> list[s.Attention | s.LatentAttention]:
+    return [a for a in spec.attentions() if not isinstance(a, s.DeltaNet)]
 
 
 def _layer(layer: s.Layer, dim: int, step: StepSize) -> Iterator[int]:
@@ -85,13 +89,14 @@ def _projected(a: s.Attention) -> int:
 
 
 def _attention(a: s.Attention, i: int) -> int:
-    """Of one token: what was projected, q and k turned, and what the heads give, in tiles and put together."""
-    grown = a.heads * a.head_dim * (a.query_growth is not None)
-    return (_projected(a) + (3 * a.heads + a.kv_heads) * a.head_dim + grown) * i
+    """Of one token: what was projected, q and k turned, keys and values to be written, and what the heads give."""
+    q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    grown = q * (a.query_growth is not None)
+    return (_projected(a) + q + kv + grown + max(q, 2 * kv)) * i + (2 * FLOAT * q if a.gate else 0)
 
 
 def _latent(a: s.LatentAttention, i: int) -> int:
-    """Of one token: q as projected and in the latent, and what the heads give, in tiles and put together."""
+    """Of one token: q as projected and in the latent, and what the heads give, by themselves and out of the latent."""
     projected = a.heads * (a.nope_dim + a.rope.dim) + 2 * a.key_dim
     return (projected + a.heads * (a.key_dim + 2 * a.kv_rank)) * i
 
@@ -103,34 +108,43 @@ def _delta_net(a: s.DeltaNet, i: int) -> int:
 
 
 def _tiles(a: s.Attention | s.LatentAttention, step: StepSize) -> int:
-    """One sequence's keys and values, copied if its blocks lie apart, and the scores where they are written out."""
-    seen = _seen(a.window, step, step.tokens)
-    copied = seen * a.kv_numbers_per_token() * step.itemsize
-    if a.softcap is None and not a.sinks and a.key_dim == a.value_dim:
-        return copied
-    scores = a.heads * _tile(step) * _seen(a.window, step, _tile(step))
-    wide = 3 * FLOAT if a.softcap is not None else 2 * FLOAT + step.itemsize % FLOAT
-    return copied + scores * wide + seen * a.kv_heads * a.key_dim * FLOAT
+    """The scores of one tile, and keys and values in float32, where a soft cap has them written out."""
+    if a.softcap is None:
+        return 0
+    keys = _read(a.window, step)
+    return a.heads * _tile(step) * keys * 3 * FLOAT + keys * a.kv_numbers_per_token() * FLOAT
 
 
 def _tile(step: StepSize) -> int:
-    return min(QUERY_TILE, step.tokens)
+    """Queries that attend at once."""
+    return min(QUERY_TILE, step.tokens) + FEWEST_ROWS
 
 
-def _seen(window: int | None, step: StepSize, queries: int) -> int:
-    """The most tokens that so many queries of one sequence see together."""
-    return step.length if window is None else min(step.length, window + queries)
+def _read(window: int | None, step: StepSize) -> int:
+    """The most tokens of one sequence that are read for a step."""
+    return step.length if window is None else min(step.length, window + step.tokens + KEYS_AT_ONCE)
 
 
 def _dense(f: s.Dense, i: int) -> int:
-    """Of one token: gate and up, the gate's activation, and the product; without a gate one less."""
-    return (4 if f.gated else 3) * f.width * i
+    """Of one token: gate and up, what the activation makes of them, and their product; without a gate one less."""
+    return f.width * (_activated(f.act, i) if f.gated else _activated(f.act, i) - i)
+
+
+def _activated(act: s.Activation, i: int) -> int:
+    """Bytes for one number of the width where most of them live."""
+    match act:
+        case "silu" | "gelu":
+            return 4 * i
+        case "gelu_tanh":
+            return 4 * i if i < FLOAT else 5 * i
+        case "clamped_swish":
+            return 5 * i + 3 * FLOAT if i < FLOAT else 7 * i
 
 
 def _sparse(f: s.Sparse, dim: int, i: int) -> int:
     """Of one token: its rows for all of its experts, at the largest of the places along their way."""
     k, w = f.router.top_k, f.width
-    multiplied = (max(dim + 4 * w, 3 * w + 2 * dim)) * i
+    multiplied = max((dim + 4 * w) * i, w * _activated(f.act, i), (3 * w + 2 * dim) * i)
     weighed = (2 * w + 2 * dim) * i + dim * FLOAT * (2 if i < FLOAT else 1)
     chosen = 2 * INDEX + FLOAT
     shared = _dense(f.shared, i) + 2 * dim * FLOAT + 2 * k * (w + dim) * i if f.shared else 0

@@ -49,6 +49,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("ignore_eos", 1),
     ("logprobs", None),
     ("priority", 2**31),
+    ("cache_salt", ""),
+    ("cache_salt", "x" * 257),
+    ("cache_salt", 7),
 ]
 
 

@@ -80,6 +80,7 @@ class StepFinished:
 
 
 EngineEvent = RequestQueued | RequestStarted | RequestPreempted | FirstToken | RequestFinished | StepFinished
+"""What a hook is told: which request, and what happened to it; or that a step was computed."""
 
 EventHook = Callable[[EngineEvent], None]
 """Takes each event as it happens, on the engine's thread; must not block. One that raises is not called again."""

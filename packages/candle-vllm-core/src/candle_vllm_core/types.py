@@ -96,8 +96,7 @@ class GenerationParams:
     """The form that the answer must have. It ends, by `stop`, once nothing may follow, before `min_tokens` too. Tokens
     that can only follow are appended without being drawn, unless `logprobs` or `bad_words` ask to draw them."""
     cache_salt: str | None = None
-    """Only requests with the same salt share what the prefix cache keeps, so that nobody can find out by the time that
-    an answer takes what others asked. 1 to 256 characters; None shares with all that have none."""
+    """Shares the prefix cache only with requests of the same salt, 1 to 256 characters; None: with those of none."""
 
     def __post_init__(self) -> None:
         _integer("max_tokens", self.max_tokens, 1, MAX_TOKEN_ID)

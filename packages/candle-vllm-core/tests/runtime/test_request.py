@@ -40,6 +40,10 @@ def test_a_prompt_that_the_cache_cannot_hold_is_refused_with_both_numbers() -> N
     with pytest.raises(CapacityError) as raised:
         check_request([1] * 8, GenerationParams(), small)
     assert (raised.value.tokens_needed, raised.value.tokens_available) == (9, 8)
+    assert raised.value.setting == "kv_cache_memory" and "larger kv_cache_memory" in str(raised.value)
+    shared = Limits(vocab_size=50, max_sequence_length=100, kv_tokens=8, kv_setting="kv_fraction")
+    with pytest.raises(CapacityError, match="larger kv_fraction"):
+        check_request([1] * 8, GenerationParams(), shared)
 
 
 @pytest.mark.parametrize("params", [GenerationParams(stop_token_ids=[50]), GenerationParams(logit_bias={50: 1.0})])

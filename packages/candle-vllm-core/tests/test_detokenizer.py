@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from candle_vllm_core.detokenizer import KEPT_WINDOW, MAX_WINDOW, TextStream
-from candle_vllm_core.errors import ParameterError
+from candle_vllm_core.errors import ParameterError, TokenizationError
+from candle_vllm_core.tokenizer import Tokenizer as OwnTokenizer
+from candle_vllm_core.tokenizer_files import TokenizerFiles
 
 EOS = "<|end|>"
 TEXTS = st.text(alphabet="ab 中é😀\ufffd", max_size=30)
@@ -126,6 +128,20 @@ def test_pieces_are_put_together_to_the_same_text(data: bytes, cuts: list[int], 
     text = data.decode("utf-8", errors="replace")
     assert (run(stream, range(len(words.words))), stream.stop_sequence) == first_stop(text, stops)
     assert words.num_decoded == 0
+
+
+@given(st.lists(st.integers(0, LEVEL.get_vocab_size() - 1)), st.booleans())
+def test_pieces_of_any_tokens_are_their_text(ids: list[int], skip: bool) -> None:
+    pieces = OwnTokenizer(TokenizerFiles(backend=LEVEL)).pieces(skip_special_tokens=skip)
+    assert pieces is not None
+    text = b"".join(pieces[token] for token in ids).decode("utf-8", errors="replace")
+    assert text == LEVEL.decode(ids, skip_special_tokens=skip)
+    with pytest.raises(TokenizationError):
+        pieces[LEVEL.get_vocab_size()]
+
+
+def test_tokens_whose_text_depends_on_their_neighbours_have_no_pieces() -> None:
+    assert OwnTokenizer(TokenizerFiles(backend=FALLBACK)).pieces(skip_special_tokens=True) is None
 
 
 @given(

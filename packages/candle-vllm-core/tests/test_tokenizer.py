@@ -198,23 +198,6 @@ def test_a_stream_of_its_tokens_is_its_text(tokenizer: Tokenizer) -> None:
     check()
 
 
-@pytest.mark.parametrize("skip", [True, False])
-def test_pieces_of_any_tokens_are_their_text(skip: bool) -> None:
-    level, space = (Tokenizer(TokenizerFiles(backend=backend)) for backend in (byte_level(), metaspace()))
-    assert space.pieces(skip_special_tokens=skip) is None, "the first token loses its space"
-    pieces = level.pieces(skip_special_tokens=skip)
-    assert pieces is not None
-
-    @given(st.lists(st.integers(0, level.vocab_size - 1)))
-    def check(ids: list[int]) -> None:
-        text = b"".join(pieces[token] for token in ids).decode("utf-8", errors="replace")
-        assert text == level.decode(ids, skip_special_tokens=skip)
-
-    check()
-    with pytest.raises(TokenizationError):
-        pieces[level.vocab_size]
-
-
 def test_ids_that_only_the_model_has_are_nothing(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_directory(written(tmp_path, config__json={"vocab_size": 512}))
     assert tokenizer.vocab_size == 512

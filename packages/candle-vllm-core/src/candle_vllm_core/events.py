@@ -1,9 +1,12 @@
 """What an engine tells those who subscribe: frozen events, in the order in which they happen. No torch here.
 
 ```python
-stop = engine.subscribe(lambda event: print(event))
-...
-stop()
+from candle_vllm_core import ScriptedEngine
+
+engine = ScriptedEngine(["Hello."])
+leave = engine.subscribe(print)
+engine.generate_sync(engine.tokenize("hi"))
+leave()
 ```
 """
 

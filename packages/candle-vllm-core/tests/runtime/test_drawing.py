@@ -51,6 +51,20 @@ def test_cuts_as_transformers(temperature: float, top_k: int | None, top_p: floa
     torch.testing.assert_close(torch.from_numpy(found / found.sum()), expected)
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
+def test_what_lies_beyond_the_likeliest_weighs_no_more_than_is_said(scale: float, temperature: float) -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 640)).astype(np.float32) * np.float32(scale)
+    ordered = -np.sort(-logits.astype(np.float64), axis=-1)
+    its = Cuts.of([cuts(temperature)] * 5)
+    weights = drawing.likelihoods(ordered, its)
+    peaks = logits.reshape(5, 10, 64).max(-1)
+    for known in (1, 20, 640):
+        most = drawing.most_beyond(peaks, weights[:, :known], its, 64)
+        assert (most >= weights[:, known:].sum(-1, keepdims=True)).all()
+        assert (most <= 641 * weights[:, known - 1 : known] + 1e-30).all()
+
+
 def test_a_cut_beyond_what_is_known_is_said_to_be_open() -> None:
     weights = array(0.5, 0.25, 0.125)
     for top_p, min_p, expected in [(0.6, 0.0, 2), (0.9, 0.0, 4), (0.9, 0.3, 2), (0.6, 0.1, 2), (math.inf, 0.1, 4)]:

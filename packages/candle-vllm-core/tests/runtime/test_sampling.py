@@ -24,6 +24,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from candle_vllm_core.runtime import drawing
 from candle_vllm_core.runtime.sampling import RowLogprobs, Sampled, Sampler, uniform
 from candle_vllm_core.types import GenerationParams
 
@@ -149,6 +150,18 @@ def test_a_large_batch_of_a_large_vocabulary_is_drawn_as_each_row_alone(scale: f
     for number, row in enumerate(rows):
         alone = sample(logits[number, None].clone(), row)
         assert (alone.tokens[0], alone.logprobs[0]) == (together.tokens[number], together.logprobs[number])
+
+
+@pytest.mark.parametrize("scale", [2.0, 5.0, 12.0])
+@pytest.mark.parametrize("cut", [{"top_p": 0.5}, {"top_p": 0.95}, {"min_p": 0.02}, {"top_p": 0.9, "min_p": 1e-4}])
+def test_a_bound_of_what_tokens_weigh_draws_as_their_weights_do(
+    scale: float, cut: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row(GenerationParams(**cut), id=seed, seed=seed) for seed in range(60)]
+    logits = random_logits(60, 5000, scale=scale)
+    bounded = sample(logits, *rows)
+    monkeypatch.setattr(drawing, "most_beyond", lambda *_: math.inf)
+    assert sample(logits, *rows) == bounded
 
 
 def test_no_logits_are_changed() -> None:

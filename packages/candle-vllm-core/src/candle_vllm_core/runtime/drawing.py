@@ -42,6 +42,13 @@ class Cuts:
         temperature, *others = np.array(rows, dtype=np.float64).T[:, :, None]
         return cls(np.maximum(temperature, COLDEST), *others)
 
+    def take(self, places: Sequence[int]) -> Cuts:
+        """Those of the rows at `places`."""
+        index = list(places)
+        return Cuts(
+            self.temperature[index], self.top_k[index], self.top_p[index], self.min_p[index], self.uniform[index]
+        )
+
 
 def likelihoods(logits: Floats, cuts: Cuts) -> Floats:
     """How likely the tokens with these logits, the highest first, are relative to the first; after top-k."""
@@ -62,6 +69,19 @@ def num_kept(weights: Floats, total: Floats | float, cuts: Cuts) -> Ints:
     return kept
 
 
+def most_beyond(peaks: NDArray[np.float32], weights: Floats, cuts: Cuts, size: int) -> Floats:
+    """The most that all tokens but the likeliest, which have these `weights`, can weigh together.
+
+    `peaks` are the highest logits of the blocks of `size` that the vocabulary is cut into: no token weighs more than
+    its block's peak, and none of the others more than the last of the likeliest. Rounding is allowed for, and numbers too small for float32.
+    """
+    best = peaks.max(-1, keepdims=True)
+    heights = np.exp((peaks - best) / cuts.temperature.astype(np.float32))
+    highest = np.minimum(heights, weights[:, -1:].astype(np.float32)).sum(-1, keepdims=True)
+    most: Floats = highest.astype(np.float64) * (size * 1.001) + 1e-30
+    return most
+
+
 def draw_first(weights: Floats, count: Ints, uniform: Floats) -> Ints:
     """Which of the first `count` the number falls on when the interval is divided by weight."""
     running = weights.cumsum(-1)
@@ -69,13 +89,12 @@ def draw_first(weights: Floats, count: Ints, uniform: Floats) -> Ints:
     return find(running, uniform * whole, whole)
 
 
+def find(running: Floats, point: Floats, whole: Floats) -> Ints:
+    """The first place whose running sum is over `point`; what has no weight is never found."""
+    found: Ints = (running <= np.minimum(point, np.nextafter(whole, -math.inf))).sum(-1, keepdims=True)
+    return found
+
+
 def pick(values: NDArray[Number], places: Ints) -> NDArray[Number]:
     """The number of each row that is at its place."""
     return values[np.arange(len(values)), places[:, 0]][:, None]
-
-
-def find(running: Floats, point: Floats, whole: Floats) -> Ints:
-    """The first place whose running sum is over `point`; what has no weight is never found."""
-    last = np.nextafter(whole, -math.inf)
-    found: Ints = (running <= np.minimum(point, last)).sum(-1, keepdims=True)
-    return found

@@ -46,14 +46,15 @@ class Rows:
         return cls(base, peaks, peaks.amax(-1, keepdim=True))
 
     def take(self, places: Sequence[int]) -> Rows:
-        """Only those at `places`, in ascending order, of rows that are all of their base."""
+        """Only those at `places`, in ascending order."""
         first, stop = places[0], places[-1] + 1
-        if len(places) == len(self.base):
+        if len(places) == len(self.peaks):
             return self
-        if stop - first == len(places):
+        if stop - first == len(places) and self.places is None:
             return Rows(self.base[first:stop], self.peaks[first:stop], self.best[first:stop])
         index = torch.tensor(places, device=self.base.device)
-        return Rows(self.base, self.peaks[index], self.best[index], index)
+        whole = index if self.places is None else self.places[index]
+        return Rows(self.base, self.peaks[index], self.best[index], whole)
 
     @property
     def logits(self) -> Tensor:
@@ -141,7 +142,7 @@ def probabilities(rows: Rows, temperature: Tensor | None) -> Tensor:
 
     The largest logit is subtracted first, so that nothing overflows.
     """
-    return (rows.logits if temperature is None else (rows.logits - rows.best).div_(temperature)).softmax(-1)
+    return (rows.logits if temperature is None else (rows.logits - rows.best).mul_(1.0 / temperature)).softmax(-1)
 
 
 def block_sums(probs: Tensor) -> Tensor:

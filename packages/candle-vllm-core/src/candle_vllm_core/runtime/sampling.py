@@ -13,7 +13,7 @@ equals. Log probabilities are those of the logits as they came.
 
 The draw inverts the distribution function at one number that is a hash of the request's seed and the token's position.
 So a seeded request gives the same tokens whatever it is batched with, and after it was preempted and computed again.
-Tokens that a cut left stand on the interval in the order of their likelihood, all of a vocabulary in that of their ids.
+Few tokens that a cut left stand on the interval in the order of their likelihood, else tokens do in that of their ids.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .logits import Rows
 from .logprobs import RowLogprobs, raw_logprobs
 
 PIECE = 8  # rows whose probabilities are computed at once: the memory that they take is small, and used again
-SHORTLIST = 256  # most nuclei are within this many of the likeliest tokens
+SHORTLIST = 64  # most nuclei are within this many of the likeliest tokens
 NOT_FINITE = "no token could be drawn: the model computed logits that are not finite"
 NOTHING_LEFT = "no token could be drawn: bias, penalties, bans and masks left no token that is finite"
 
@@ -114,10 +114,9 @@ class Sampler:
         for place in places:
             ways[_way(requests[place].params, self._vocab_size)].append(place)
         for (draw, width), chosen in ways.items():
-            for piece in pieces(chosen, PIECE if draw in (_of_all, _of_nucleus) else len(chosen)):
-                drawn = draw(rows.take(piece), [requests[place] for place in piece], width)
-                for place, token in zip(piece, drawn[:, 0].tolist(), strict=True):
-                    sampled.tokens[place], sampled.errors[place] = token, None
+            drawn = draw(rows.take(chosen), [requests[place] for place in chosen], width)
+            for place, token in zip(chosen, drawn[:, 0].tolist(), strict=True):
+                sampled.tokens[place], sampled.errors[place] = token, None
 
 
 def uniform(seed: int, position: int) -> float:
@@ -146,9 +145,7 @@ def _way(params: GenerationParams, vocab_size: int) -> tuple[_Draw, int]:
         return _likeliest, 0
     if top_k is not None and top_k < vocab_size:
         return _of_first, max(16, 1 << (top_k - 1).bit_length())
-    if params.top_p < 1.0:
-        return _of_nucleus, SHORTLIST
-    return (_of_shortlist, SHORTLIST) if params.min_p else (_of_all, 0)
+    return (_of_leaders, SHORTLIST) if params.top_p < 1.0 or params.min_p else (_of_all, 0)
 
 
 def _likeliest(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
@@ -156,8 +153,12 @@ def _likeliest(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
 
 
 def _of_all(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
-    cuts = _cuts(requests)
-    return _draw(_probabilities(rows, cuts), cuts.uniform)
+    """Without any cut."""
+    cuts, drawn = _cuts(requests), np.zeros((len(requests), 1), dtype=np.int64)
+    for piece in pieces(range(len(requests)), PIECE):
+        its = cuts.take(piece)
+        drawn[piece] = _draw(_probabilities(rows.take(piece), its), its.uniform)
+    return drawn
 
 
 def _of_first(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
@@ -165,40 +166,54 @@ def _of_first(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
     cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
     weights = drawing.likelihoods(_host(rows.at(tokens)).astype(np.float64), cuts)
     count = drawing.num_kept(weights, weights.cumsum(-1)[:, -1:], cuts)
-    drawn = drawing.draw_first(weights, count.clip(max=tokens.shape[-1]), cuts.uniform)
-    return drawing.pick(_host(tokens), drawn)
+    return drawing.pick(_host(tokens), drawing.draw_first(weights, count.clip(max=tokens.shape[-1]), cuts.uniform))
 
 
-def _of_shortlist(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
-    """After min-p: the tokens that are left are few, nearly always."""
+def _of_leaders(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
+    """After top-p or min-p: mostly few tokens are left, and to know them a bound of what all others weigh is enough."""
     cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
     weights = drawing.likelihoods(_host(rows.at(tokens)).astype(np.float64), cuts)
-    return _of_leaders(tokens, weights, 1.0, cuts, lambda: _probabilities(rows, cuts))
+    known = weights.cumsum(-1)[:, -1:]
+    beyond = drawing.most_beyond(_host(rows.peaks), weights, cuts, transforms.BLOCK)
+    least, most = drawing.num_kept(weights, known, cuts), drawing.num_kept(weights, known + beyond, cuts)
+    count = most.clip(max=tokens.shape[-1])
+    places = drawing.draw_first(weights, count, cuts.uniform)
+    drawn = drawing.pick(_host(tokens), places)
+    sure = (most == count) & (places == drawing.draw_first(weights, np.minimum(least, count), cuts.uniform))
+    for piece in pieces((~sure)[:, 0].nonzero()[0].tolist(), PIECE):
+        drawn[piece] = _of_nucleus(
+            rows.take(piece), tokens[torch.tensor(piece, device=tokens.device)], cuts.take(piece)
+        )
+    return drawn
 
 
-def _of_nucleus(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
-    """After top-p: the tokens that are left are few, nearly always; which ones says the sum over all."""
-    cuts, tokens = _cuts(requests), transforms.leaders(rows, width)
+def _of_nucleus(rows: Rows, tokens: Tensor, cuts: Cuts) -> Ints:
+    """The same, knowing what all tokens weigh; `tokens` are the likeliest."""
     probs = _probabilities(rows, cuts)
-    total = _host(transforms.block_sums(probs)).cumsum(-1, dtype=np.float64)[:, -1:]
     weights = _host(probs.gather(-1, tokens)).astype(np.float64)
-    return _of_leaders(tokens, weights, total, cuts, lambda: probs)
+    count = drawing.num_kept(weights, _running_blocks(probs)[:, -1:], cuts)
+    places = drawing.draw_first(weights, count.clip(max=tokens.shape[-1]), cuts.uniform)
+    drawn = drawing.pick(_host(tokens), places)
+    for place in (count > tokens.shape[-1])[:, 0].nonzero()[0].tolist():
+        thinned = transforms.thin(probs[place], cuts.top_p[place].item(), cuts.min_p[place].item())
+        drawn[place] = _draw(thinned[None], cuts.uniform[place, None])[0]
+    return drawn
 
 
-def _of_leaders(
-    tokens: Tensor, weights: Floats, total: Floats | float, cuts: Cuts, whole: Callable[[], Tensor]
-) -> Ints:
-    """Draws from a beginning of the order where the cut is within it, else from the `whole` vocabulary."""
-    num_tokens = tokens.shape[-1]
-    count = drawing.num_kept(weights, total, cuts)
-    drawn = drawing.draw_first(weights, count.clip(max=num_tokens), cuts.uniform)
-    found = drawing.pick(_host(tokens), drawn)
-    if (wide := (count > num_tokens)[:, 0]).any():
-        probs = whole()
-        for place in wide.nonzero()[0].tolist():
-            thinned = transforms.thin(probs[place], cuts.top_p[place].item(), cuts.min_p[place].item())
-            found[place] = _draw(thinned[None], cuts.uniform[place, None])[0]
-    return found
+def _draw(probs: Tensor, uniform: Floats) -> Ints:
+    """The token of each row that its number falls on when the interval is divided by probability."""
+    running = _running_blocks(probs)
+    point = uniform * running[:, -1:]
+    block = drawing.find(running, point, running[:, -1:])
+    before = np.where(block > 0, drawing.pick(running, np.maximum(block - 1, 0)), 0.0)
+    inside = _host(transforms.blocks(probs, torch.from_numpy(block).to(probs.device))).cumsum(-1, dtype=np.float64)
+    return block * transforms.BLOCK + drawing.find(inside, point - before, inside[:, -1:])
+
+
+def _running_blocks(probs: Tensor) -> Floats:
+    """Running sums over the blocks of each row."""
+    sums: Floats = _host(transforms.block_sums(probs)).cumsum(-1, dtype=np.float64)
+    return sums
 
 
 def _cuts(requests: Sequence[SamplingRow]) -> Cuts:
@@ -216,16 +231,6 @@ def _probabilities(rows: Rows, cuts: Cuts) -> Tensor:
     plain = bool((cuts.temperature == 1.0).all())
     temperature = None if plain else torch.from_numpy(cuts.temperature).to(rows.base)
     return transforms.probabilities(rows, temperature)
-
-
-def _draw(probs: Tensor, uniform: Floats) -> Ints:
-    """The token of each row that its number falls on when the interval is divided by probability."""
-    running = _host(transforms.block_sums(probs)).cumsum(-1, dtype=np.float64)
-    point = uniform * running[:, -1:]
-    block = drawing.find(running, point, running[:, -1:])
-    before = np.where(block > 0, drawing.pick(running, np.maximum(block - 1, 0)), 0.0)
-    inside = _host(transforms.blocks(probs, torch.from_numpy(block).to(probs.device))).cumsum(-1, dtype=np.float64)
-    return block * transforms.BLOCK + drawing.find(inside, point - before, inside[:, -1:])
 
 
 def _host(values: Tensor) -> NDArray[Any]:

@@ -36,7 +36,7 @@ TORCH_FREE = {
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
     *("runtime.bad_words", "runtime.drawing"),
     *("planning", "runtime.activations", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
-    *("stats", "events", "runtime.journal"),
+    *("stats", "events", "runtime.journal", "runtime.threads"),
     *("constraint", "constraints", "constraints.compiler", "constraints.grammar", "constraints.matcher"),
     *("constraints.sandbox", "constraints.trial", "constraints.vocabulary"),
 }

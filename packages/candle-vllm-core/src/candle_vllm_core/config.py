@@ -12,8 +12,10 @@ from .errors import ConfigError
 Built = TypeVar("Built")
 
 DType = Literal["auto", "bf16", "fp16", "fp32"]
+Quantization = Literal["int8"]
 
 MAX_BATCH_SIZE = 4096
+MAX_THREADS = 1024
 MAX_LENGTH = 2**24
 MAX_BYTES = 2**50
 MAX_STRETCH = 1000.0
@@ -41,8 +43,12 @@ class EngineConfig:
     """The share that the KV cache may take, when `kv_cache_memory` is None, of what weights and activations leave free."""
     dtype: DType = "auto"
     """Of weights, activations and KV: `bf16`, `fp16`, `fp32`. `auto` on a CPU: bf16 where the processor has it."""
-    quantization: str | None = None
-    """How weights are stored. This version knows None only: as the checkpoint has them."""
+    quantization: Quantization | None = None
+    """How matrices are stored: `int8`, on a CPU, rounds weights to 8 bits with one scale for each row, and activations
+    for each token while they are multiplied. None: in the `dtype`."""
+    num_threads: int | None = None
+    """Threads that a step is computed with on a CPU; torch has one number for the whole process, and this sets it.
+    None: as torch is set, but no more than the physical cores that the process may use."""
     enable_cuda_graph: bool = True
     """Replays decode steps as CUDA graphs where there is a GPU backend that can; without effect elsewhere."""
     enable_chunked_prefill: bool = True
@@ -67,6 +73,7 @@ class EngineConfig:
         _bounded("max_sequence_length", self.max_sequence_length, 2, MAX_LENGTH)
         _bounded("kv_cache_memory", self.kv_cache_memory, 1, MAX_BYTES)
         _bounded("prefill_chunk_size", self.prefill_chunk_size, 1, MAX_LENGTH)
+        _bounded("num_threads", self.num_threads, 1, MAX_THREADS)
         _bounded("block_size", self.block_size, 1, 4096)
         _bounded("seed", self.seed, -(2**63), 2**64 - 1)
         if isinstance(self.kv_fraction, bool) or not 0.0 < self.kv_fraction <= 1.0:
@@ -80,11 +87,9 @@ class EngineConfig:
         if self.dtype not in get_args(DType):
             known = ", ".join(get_args(DType))
             raise ConfigError(f"dtype is {self.dtype!r}; it must be one of {known}", "dtype")
-        if self.quantization is not None:
-            raise ConfigError(
-                f"quantization is {self.quantization!r}; this version loads weights as they are stored: leave it out",
-                "quantization",
-            )
+        if self.quantization is not None and self.quantization not in get_args(Quantization):
+            known = ", ".join(get_args(Quantization))
+            raise ConfigError(f"quantization is {self.quantization!r}; it must be None or {known}", "quantization")
         _check_device(self.device)
 
     @classmethod
@@ -151,9 +156,13 @@ class EngineBuilder(Generic[Built]):
         """See `EngineConfig.dtype`."""
         return self._with(dtype=dtype)
 
-    def quantization(self, quantization: str | None) -> Self:
+    def quantization(self, quantization: Quantization | None) -> Self:
         """See `EngineConfig.quantization`."""
         return self._with(quantization=quantization)
+
+    def num_threads(self, threads: int) -> Self:
+        """See `EngineConfig.num_threads`."""
+        return self._with(num_threads=threads)
 
     def enable_cuda_graph(self, enabled: bool) -> Self:
         """See `EngineConfig.enable_cuda_graph`."""

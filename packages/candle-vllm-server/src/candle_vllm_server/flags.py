@@ -21,7 +21,6 @@ GROUPS: dict[Group, str] = {
 UNSUPPORTED = (
     "--f",
     "--weight-file",
-    "--isq",
     "--kvcache-dtype",
     "--prefix-cache-max-tokens",
     "--disable-cuda-graph",

@@ -76,6 +76,15 @@ class Settings(BaseSettings):
     dtype: Annotated[Literal["auto", "bf16", "fp16", "fp32"], _flag("--dtype", group="model")] = Field(
         default="auto", description="of weights, activations and KV cache: auto, bf16, fp16, fp32"
     )
+    quantization: Annotated[Literal["int8"] | None, _flag("--isq", "--quantization", group="model")] = Field(
+        default=None, description="how matrices are stored: int8, on a CPU; without it, in the dtype"
+    )
+    num_threads: Annotated[int | None, _flag("--num-threads", group="model", metavar="N")] = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads to compute with on a CPU; without it, one for each physical core that may be used",
+    )
     kv_memory: Annotated[int | None, _flag("--mem", "--kv-memory", group="model", metavar="MB")] = Field(
         default=None, ge=1, le=1 << 30, description="memory for the KV cache in MB; without it, from what is free"
     )
@@ -228,6 +237,8 @@ class Settings(BaseSettings):
             model_path=self.model_path,
             device=self.device,
             dtype=self.dtype,
+            quantization=self.quantization,
+            num_threads=self.num_threads,
             max_batch_size=self.max_num_seqs,
             max_sequence_length=self.max_model_len,
             kv_cache_memory=None if self.kv_memory is None else self.kv_memory * MEBIBYTE,

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from .. import spec as s
+from ..config import Quantization
 from ..errors import ModelLoadError
 from ..weights.source import Source
 from .decoder import Decoder
@@ -22,7 +23,13 @@ WITHOUT_EFFECT = ("rotary_emb.inv_freq",)
 
 
 def build_decoder(
-    spec: s.Decoder, source: Source, *, device: torch.device, dtype: torch.dtype, progress: bool = False
+    spec: s.Decoder,
+    source: Source,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization | None = None,
+    progress: bool = False,
 ) -> Decoder:
     """The model of a spec with the weights of a source, on a device, in one type, ready to run.
 
@@ -39,7 +46,7 @@ def build_decoder(
     _check_names(shapes, names, source)
     total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
-        load = Checkpoint(names, source, device, dtype, bar.update)
+        load = Checkpoint(names, source, device, dtype, bar.update, quantization=quantization)
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
 
 

@@ -40,7 +40,7 @@ class Router(nn.Module):
         super().__init__()
         self.spec = router
         count = router.experts
-        self.weight = load.pack(load.tensor("weight", count, dim).float())
+        self.weight = load.pack(load.tensor("weight", count, dim).float(), exact=True)
         self.bias = load.tensor("bias", count).float() if router.bias else None
         self.correction = load.tensor("e_score_correction_bias", count, wide=True) if router.correction else None
 

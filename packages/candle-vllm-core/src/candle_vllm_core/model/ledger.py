@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..config import Quantization
 from ..quant.experts import ExpertStack, LoopedExperts
+from ..quant.int8 import int8_bytes
 from ..quant.packed import can_pack, packed_bytes
 from ..quant.weight import DenseWeight, Weight
 from ..spec import Decoder as DecoderSpec
@@ -28,6 +30,7 @@ class Holding:
 
     device: torch.device
     dtype: torch.dtype
+    quantization: Quantization | None = None
     packs: bool = field(init=False)
     """Whether matrices are packed, as `quant.packed.pack` decides."""
 
@@ -36,6 +39,12 @@ class Holding:
 
     def matrix(self, rows: int, columns: int) -> int:
         """Bytes of one matrix to multiply with."""
+        if self.quantization is not None:
+            return int8_bytes(rows, columns)
+        return self.exact_matrix(rows, columns)
+
+    def exact_matrix(self, rows: int, columns: int) -> int:
+        """Bytes of one matrix that is never rounded."""
         size = self.dtype.itemsize
         return packed_bytes(rows, columns, size) if self.packs else rows * columns * size
 
@@ -77,10 +86,13 @@ class Ledger(Loader):
         self.count.weight_bytes += count * rows * self._holding.dtype.itemsize if bias else 0
         return LoopedExperts([DenseWeight(_hollow(rows, columns))] * count)
 
-    def pack(self, tensor: Tensor) -> Weight:
+    def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`: unless it is packed, the tensor itself, which was counted when it was handed out."""
         rows, columns = tensor.shape
-        self.count.weight_bytes += self._holding.matrix(rows, columns) if self._holding.packs else 0
+        if not exact and self._holding.quantization is not None:
+            self.count.weight_bytes += self._holding.matrix(rows, columns)
+        elif self._holding.packs:
+            self.count.weight_bytes += self._holding.exact_matrix(rows, columns)
         return DenseWeight(tensor)
 
 

@@ -9,7 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..config import Quantization
 from ..quant.experts import ExpertStack, LoopedExperts
+from ..quant.int8 import quantize
 from ..quant.packed import pack
 from ..quant.weight import DenseWeight, Weight, stack
 from ..weights.source import Source
@@ -42,8 +44,8 @@ class Loader(ABC):
         """For each of `count` experts one matrix of all the named ones, `rows` of each."""
 
     @abstractmethod
-    def pack(self, tensor: Tensor) -> Weight:
-        """A tensor that was handed out before, as a matrix to multiply with."""
+    def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
+        """A tensor that was handed out before, as a matrix to multiply with; an `exact` one is never rounded."""
 
     def biases(self, names: Sequence[str], rows: Sequence[int]) -> Tensor:
         """The biases of the matrix of the same names."""
@@ -103,7 +105,7 @@ class Blueprint(Loader):
             self.shapes |= dict.fromkeys(self._of_experts(names, count, ending), shape)
         return LoopedExperts([DenseWeight(self._hollow(rows * len(names), columns))] * count)
 
-    def pack(self, tensor: Tensor) -> Weight:
+    def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""
         return DenseWeight(tensor)
 
@@ -113,7 +115,10 @@ class Blueprint(Loader):
 
 
 class Checkpoint(Loader):
-    """Hands out a source's tensors in one type on one device, matrices packed where that pays; nothing stays mapped."""
+    """Hands out a source's tensors in one type on one device; nothing stays mapped.
+
+    Matrices are packed where that pays, or stored as `quantization` says.
+    """
 
     def __init__(
         self,
@@ -123,8 +128,10 @@ class Checkpoint(Loader):
         dtype: torch.dtype,
         report: Callable[[int], object],
         prefix: str = "",
+        quantization: Quantization | None = None,
     ) -> None:
         super().__init__(names, prefix)
+        self._quantization = quantization
         self._source = source
         self._device = device
         self._dtype = dtype
@@ -132,7 +139,15 @@ class Checkpoint(Loader):
 
     def within(self, name: str) -> Checkpoint:
         """See `Loader.within`."""
-        return Checkpoint(self._names, self._source, self._device, self._dtype, self._report, self._path(name))
+        return Checkpoint(
+            self._names,
+            self._source,
+            self._device,
+            self._dtype,
+            self._report,
+            self._path(name),
+            self._quantization,
+        )
 
     def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:
         """See `Loader.tensor`."""
@@ -151,7 +166,7 @@ class Checkpoint(Loader):
         parts = [self._source.weight(self._found(f"{name}.weight")) for name, _ in self._names.fused(names, rows)]
         plain = stack(parts, self._device, self._dtype)
         self._report(plain.dense().nbytes)
-        return pack(plain)
+        return self._stored(plain)
 
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """See `Loader.experts`."""
@@ -161,7 +176,7 @@ class Checkpoint(Loader):
         self._fill(whole, names, rows, "weight")
         if biases is not None:
             self._fill(biases, names, rows, "bias")
-        return LoopedExperts([pack(DenseWeight(matrix)) for matrix in whole], biases)
+        return LoopedExperts([self._stored(DenseWeight(matrix)) for matrix in whole], biases)
 
     def _fill(self, whole: Tensor, names: Sequence[str], rows: int, ending: str) -> None:
         """Copy the weights or biases of all experts to their rows of a stack [experts, rows of all names, ...]."""
@@ -176,6 +191,9 @@ class Checkpoint(Loader):
             place.copy_(part)
         self._report(whole.nbytes)
 
-    def pack(self, tensor: Tensor) -> Weight:
+    def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""
-        return pack(DenseWeight(tensor))
+        return pack(DenseWeight(tensor)) if exact else self._stored(DenseWeight(tensor))
+
+    def _stored(self, plain: DenseWeight) -> Weight:
+        return pack(plain) if self._quantization is None else quantize(plain)

@@ -9,8 +9,10 @@ import sys
 import psutil
 import torch
 
-from ..config import DType
-from ..errors import DeviceError
+from ..config import DType, Quantization
+from ..errors import ConfigError, DeviceError
+from ..quant.int8 import can_quantize
+from .threads import usable_cores
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -48,6 +50,30 @@ def resolve_dtype(name: DType, device: torch.device) -> torch.dtype:
             return torch.bfloat16 if cpu_has_bf16() else torch.float32
         case _:
             return torch.float16
+
+
+def check_quantization(quantization: Quantization | None, device: torch.device) -> None:
+    """Refuse a config's `quantization` where it cannot be computed with.
+
+    Raises:
+        ConfigError: the device is no CPU, or products of 8-bit matrices come out wrong on it.
+    """
+    if quantization is None or (device.type == "cpu" and can_quantize()):
+        return
+    why = (
+        "this build of torch does not multiply such matrices right on this processor"
+        if device.type == "cpu"
+        else f"{device} has no product of such matrices, a CPU has"
+    )
+    raise ConfigError(f"quantization is {quantization!r}, and {why}; leave it out", "quantization")
+
+
+def set_threads(asked: int | None) -> int:
+    """Compute with so many threads in this process, or with no more than there are cores for; how many they are."""
+    count = asked or min(torch.get_num_threads(), usable_cores())
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
+    return count
 
 
 def cpu_has_bf16() -> bool:

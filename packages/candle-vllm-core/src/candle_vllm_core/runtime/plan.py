@@ -16,7 +16,7 @@ from ..model.names import NameMap
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
 from .activations import StepSize, activation_bytes
-from .device import dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
+from .device import check_quantization, dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
 from .kv import KVSizes
 from .kv_memory import KVNeeds, Load, divide, enough, least, sequences_at_once, taken
 
@@ -54,9 +54,10 @@ class Plan:
             ConfigError: the config asks more than the model or the device has.
         """
         dtype = resolve_dtype(config.dtype, device)
+        check_quantization(config.quantization, device)
         spec = decoder_spec(source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor)
         needs, load = KVNeeds.of(spec, dtype.itemsize), _load(config, spec, device)
-        fixed = _Fixed.of(config, spec, source, load, Holding(device, dtype))
+        fixed = _Fixed.of(config, spec, source, load, Holding(device, dtype, config.quantization))
         sizes = _divide(config, needs, load, fixed)
         memory = MemoryPlan(
             device=str(device),

@@ -19,7 +19,7 @@ from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import dtype_name, resolve_device
+from .device import dtype_name, resolve_device, set_threads
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
 from .masks import Masks
@@ -45,6 +45,7 @@ class ModelRunner:
             ConfigError: the config asks more than the model has.
         """
         self.device = resolve_device(config.device)
+        set_threads(config.num_threads)
         source = open_source(config.model_path)
         try:
             plan = Plan.of(config, source, self.device)
@@ -53,7 +54,12 @@ class ModelRunner:
             self._dtype, self.block_size, self.kv_sizes = plan.dtype, plan.load.block_size, plan.kv_sizes
             self.tokenizer = Tokenizer.from_directory(source.path)
             self._model = build_decoder(
-                spec, source, device=self.device, dtype=self._dtype, progress=sys.stderr.isatty()
+                spec,
+                source,
+                device=self.device,
+                dtype=self._dtype,
+                quantization=config.quantization,
+                progress=sys.stderr.isatty(),
             )
             self._backend = choose_backend(
                 self.device,
@@ -90,7 +96,7 @@ class ModelRunner:
             kv_setting="kv_fraction" if config.kv_cache_memory is None else "kv_cache_memory",
             eos_token_ids=self.tokenizer.eos_token_ids,
         )
-        self.fingerprint = _fingerprint(source, spec, self._dtype)
+        self.fingerprint = _fingerprint(source, spec, self._dtype, config.quantization)
         self.info = ModelInfo(
             model_id=source.model_id,
             architecture=architecture(source.config),
@@ -99,6 +105,7 @@ class ModelRunner:
             num_parameters=self._model.num_parameters,
             dtype=dtype_name(self._dtype),
             device=str(self.device),
+            quantization=config.quantization,
             kv_cache_tokens=max(self.kv_sizes.num_blocks, default=0) * self.block_size,
             kv_bytes_per_token=needs.bytes_per_token,
             kv_bytes_per_token_beyond_window=needs.bytes_per_token_beyond_window,
@@ -158,8 +165,8 @@ class ModelRunner:
         self._sampler.forget(request_id)
 
 
-def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype) -> bytes:
+def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype, quantization: str | None) -> bytes:
     """Tells a model from every other: its files as they are now, how they are read, and in what type it computes."""
     stats = sorted((file.name, file.stat()) for file in source.path.iterdir() if file.is_file())
     files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return repr((files, spec, dtype)).encode()
+    return repr((files, spec, dtype, quantization)).encode()

@@ -1,0 +1,109 @@
+"""Matrices of 8-bit integers: weights with one scale for each row, activations rounded anew for each token.
+
+With weights w = s q and a token's activations x = t u, where q and u are integers from -127 to 127 and s and t the
+largest value of their row over 127, a product is s t (q . u). The sum is of integers, so it is exact: a token's result
+is the same bits whatever it is multiplied with. oneDNN is fast where activations are from 0 to 255, so u is shifted.
+
+The operations are private to torch, so they are tried before a matrix is stored in this way.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .weight import DenseWeight, Weight
+
+LARGEST = 127
+SHIFT = 128
+SMALLEST_SCALE = 1e-30
+"""Keeps the scale of a row of zeros off zero."""
+ROUNDING_UP = SHIFT + 0.5
+MOST_ERROR = 0.02
+"""Of a product, over its length, where numbers are drawn from a normal distribution: twice what rounding makes."""
+ROWS_AT_ONCE = 8192
+"""Rows that are in float32 at once while a matrix is rounded."""
+
+
+class Int8Weight(Weight):
+    """A matrix on a CPU as 8-bit integers in oneDNN's own layout; the plain copy is not kept."""
+
+    def __init__(self, rounded: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
+        """Integers [rows, columns] and their scales [rows] in float32; `dtype` is that of the matrix they stand for."""
+        self.shape = (rounded.shape[0], rounded.shape[1])
+        self._dtype = dtype
+        self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._scale = scale / LARGEST
+        """Less what a token is rounded with."""
+        self._zero = torch.zeros(len(scale), dtype=torch.int32)
+        self._half = torch.tensor(ROUNDING_UP)
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
+        largest = torch.linalg.vector_norm(x, torch.inf, -1, True, dtype=torch.float32)
+        shifted = torch.addcdiv(self._half, x, largest, value=LARGEST).to(torch.uint8)
+        found = self._product(shifted)
+        if bias is None:
+            return torch.mul(found, largest, out=found.new_empty(found.shape, dtype=x.dtype))
+        return found.mul_(largest).add_(bias).to(x.dtype)
+
+    def dense(self) -> Tensor:
+        """See `Weight.dense`; the rounded matrix."""
+        return self._unpacked().mul_(self._scale[:, None] * LARGEST).to(self._dtype)
+
+    def rows(self, start: int, stop: int) -> Int8Weight:
+        """See `Weight.rows`."""
+        rounded = self._unpacked()[start:stop].to(torch.int8)
+        return Int8Weight(rounded, self._scale[start:stop] * LARGEST, self._dtype)
+
+    def _unpacked(self) -> Tensor:
+        """The integers in float32: every column is what a token with a single 1 is given."""
+        ones = torch.eye(self.shape[1], dtype=torch.uint8).add_(SHIFT)
+        return (self._product(ones) / self._scale).round_().T.contiguous()
+
+    def _product(self, shifted: Tensor) -> Tensor:
+        """Activations from 1 to 255 [tokens, columns] to [tokens, rows] in float32."""
+        result: Tensor = torch.ops.onednn.qlinear_pointwise(
+            shifted, 1.0, SHIFT, self._packed, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return result
+
+
+def quantize(weight: DenseWeight) -> Weight:
+    """The same matrix in 8-bit integers; one that is on no device stays as it is."""
+    tensor = weight.dense()
+    return weight if tensor.is_meta else Int8Weight(*_rounded(tensor), tensor.dtype)
+
+
+def int8_bytes(rows: int, columns: int) -> int:
+    """What a matrix takes in memory: oneDNN fills up both sides to 64 and keeps rows' sums; two numbers are ours."""
+    filled = -(-rows // 64) * 64
+    return filled * -(-columns // 64) * 64 + 4 * filled + 2 * 4 * rows
+
+
+@functools.cache
+def can_quantize() -> bool:
+    """Whether such matrices multiply right on this machine; tried once, against plain multiplication."""
+    generator = torch.Generator().manual_seed(0)
+    plain, x = (torch.randn(shape, generator=generator) for shape in ((48, 320), (5, 320)))
+    right = F.linear(x, plain)
+    try:
+        found = Int8Weight(*_rounded(plain), plain.dtype).matmul(x)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return float((found - right).norm() / right.norm()) <= MOST_ERROR
+
+
+def _rounded(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The integers [rows, columns] and the scales [rows]."""
+    rounded = torch.empty(tensor.shape, dtype=torch.int8)
+    scale = torch.empty(tensor.shape[0])
+    for start in range(0, tensor.shape[0], ROWS_AT_ONCE):
+        part = tensor[start : start + ROWS_AT_ONCE].float()
+        own = part.abs().amax(1).div_(LARGEST).clamp_(min=SMALLEST_SCALE)
+        rounded[start : start + ROWS_AT_ONCE] = (part / own[:, None]).round_()
+        scale[start : start + ROWS_AT_ONCE] = own
+    return rounded, scale

@@ -134,6 +134,10 @@ class KVBlocks:
         request.state_slot = self._free_states.pop() if self._has_states else None
         return True
 
+    def has_free(self, needs: Sequence[int]) -> bool:
+        """Whether each group has so many free blocks."""
+        return all(need <= group.pool.num_free for need, group in zip(needs, self._groups, strict=True))
+
     def extend(self, request: Request, stop: int) -> bool:
         """Ready a running request's blocks for computing its tokens up to `stop`; False if too few are free.
 

@@ -72,6 +72,8 @@ class Scheduler:
         """Those that the last `schedule` let run for the first time."""
         self.preempted: list[Request] = []
         """Those that the last `schedule` preempted."""
+        self._lacking: tuple[int, list[int]] = 0, []
+        """Who found no room last, and what it needed."""
         self.handled: Request | None = None
         """Whom `schedule` was busy with; if it raises, the one to blame."""
         self.kv.reset()
@@ -145,7 +147,7 @@ class Scheduler:
         reserved: list[int] | None = None
         while budget > 0 and index < len(self.waiting) and len(self.running) + index < self._max_batch_size:
             self.handled = request = self.waiting[index]
-            if before is not None and urgency(request) > before:
+            if (before is not None and urgency(request) > before) or self._still_lacks(request):
                 break
             coming = self._coming(slices) if coming is None else coming
             prefix = self.kv.match(request, coming)
@@ -157,11 +159,16 @@ class Scheduler:
             if self._chunk_size is None and request.num_tokens - prefix.num_tokens > budget:
                 break
             if not self.kv.admit(request, prefix, self._chunk_size, reserved):
+                self._lacking = request.id, self.kv.needs(request, prefix, self._chunk_size)
                 break
             self._start(index, prefix)
             budget -= self._extend(request, budget, slices)
             coming |= self._coming({request.id: slices[request.id]} if request.id in slices else {})
         return budget
+
+    def _still_lacks(self, request: Request) -> bool:
+        """Whether a request that found no room last time would find none again; far cheaper than to match it anew."""
+        return self._lacking[0] == request.id and not self.kv.has_free(self._lacking[1])
 
     def _coming(self, slices: Mapping[int, Slice]) -> set[bytes]:
         """The keys of the blocks that these slices fill."""

@@ -44,11 +44,9 @@ class EngineConfig:
     dtype: DType = "auto"
     """Of weights, activations and KV: `bf16`, `fp16`, `fp32`. `auto` on a CPU: bf16 where the processor has it."""
     quantization: Quantization | None = None
-    """How matrices are stored: `int8`, on a CPU, rounds weights to 8 bits with one scale for each row, and activations
-    for each token while they are multiplied. None: in the `dtype`."""
+    """`int8`, on a CPU: matrices in 8 bits with a scale for each row; activations are rounded too. None: `dtype`."""
     num_threads: int | None = None
-    """Threads that a step is computed with on a CPU; torch has one number for the whole process, and this sets it.
-    None: as torch is set, but no more than the physical cores that the process may use."""
+    """Threads of torch, in the whole process. None: as it is set, and at most the physical cores that it may use."""
     enable_cuda_graph: bool = True
     """Replays decode steps as CUDA graphs where there is a GPU backend that can; without effect elsewhere."""
     enable_chunked_prefill: bool = True

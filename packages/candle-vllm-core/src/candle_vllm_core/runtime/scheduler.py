@@ -72,7 +72,7 @@ class Scheduler:
         """Those that the last `schedule` let run for the first time."""
         self.preempted: list[Request] = []
         """Those that the last `schedule` preempted."""
-        self._lacking: tuple[int, list[int]] = 0, []
+        self._lacking: tuple[int | None, list[int]] = None, []
         """Who found no room last, and what it needed."""
         self.handled: Request | None = None
         """Whom `schedule` was busy with; if it raises, the one to blame."""

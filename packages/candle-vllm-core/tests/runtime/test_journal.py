@@ -88,7 +88,9 @@ def test_a_failed_step_is_told_with_its_error() -> None:
     assert step.error == "ValueError: no such luck" and harness.stepper.stats().steps == 1
 
 
-def test_a_step_that_does_not_end_is_seen_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_does_not_end_is_seen_from_another_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     harness = Harness()
     harness.add([1], GenerationParams(max_tokens=1))
     begun, may_end = threading.Event(), threading.Event()
@@ -107,9 +109,10 @@ def test_a_step_that_does_not_end_is_seen_from_another_thread(monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(journal.time, "monotonic", lambda: late)
         stuck = harness.stepper.stats()
+        may_end.set()
+        thread.join(30)
     assert stuck.stuck and stuck.step_seconds > STUCK_SECONDS and stuck.running == 1
-    may_end.set()
-    thread.join(30)
+    assert "a step of 1 requests took" in caplog.text
     assert (harness.stepper.stats().stuck, harness.stepper.stats().step_seconds) == (False, 0.0)
 
 

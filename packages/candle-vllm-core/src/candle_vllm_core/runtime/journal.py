@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from bisect import bisect_left
 from itertools import accumulate
@@ -15,10 +16,12 @@ from ..events import (
     StepFinished,
     Subscribers,
 )
-from ..stats import DURATION_BOUNDS, EngineStats, Histogram
+from ..stats import DURATION_BOUNDS, STUCK_SECONDS, EngineStats, Histogram
 from ..types import GenerationOutput
 from .request import Request
 from .scheduler import Scheduler, Step
+
+logger = logging.getLogger(__name__)
 
 
 class Durations:
@@ -99,8 +102,10 @@ class Journal:
     def step_ends(self, step: Step, error: str | None = None) -> None:
         """A step was computed and its tokens were taken, or it failed."""
         self._num_steps += 1
+        seconds = time.monotonic() - self._step_began if self._step_began is not None else 0.0
+        if seconds > STUCK_SECONDS:
+            logger.warning("a step of %d requests took %.0f seconds", len(step), seconds)
         if self._subscribers:
-            seconds = time.monotonic() - (self._step_began or 0.0)
             num_tokens = sum(part.stop - part.start for part in step)
             event = StepFinished(seconds=seconds, num_requests=len(step), num_tokens=num_tokens, error=error)
             self._subscribers.tell(event)

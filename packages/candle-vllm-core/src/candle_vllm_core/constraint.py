@@ -27,6 +27,9 @@ MAX_CHOICES = 4096
 class Constraint:
     """The form that an answer must have; give exactly one of its first five fields. Checked when made.
 
+    Tokens that can only follow are appended without a step of the model for each, unless the request asks for
+    `logprobs` or has `bad_words`: then they are drawn like others, from one.
+
     Raises:
         ParameterError: none or several are given, or one is empty, too large, or not what it should be.
     """

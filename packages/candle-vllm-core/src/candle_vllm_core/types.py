@@ -45,7 +45,8 @@ class FinishReason(StrEnum):
 class GenerationParams:
     """How one answer is drawn; each request in a batch has its own. Checked when made.
 
-    Order of application: logit bias, penalties, temperature, top-k, top-p, min-p, draw.
+    Order of application: logit bias, penalties, bans (bad words; until `min_tokens`, EOS and stop ids), the constraint,
+    temperature, top-k, top-p, min-p, draw.
 
     Raises:
         ParameterError: names the field, the value given and its bounds.
@@ -80,21 +81,17 @@ class GenerationParams:
     top_logprobs: int = 0
     """With `logprobs`: how many of the likeliest tokens to give at each position."""
     prompt_logprobs: int | None = None
-    """Gives the log probability of each of the prompt's tokens but the first, with so many of the likeliest ones, 0 to
-    20. Such a prompt is computed whole: none of it comes from the prefix cache."""
+    """Gives the prompt's log probabilities with 0 to 20 alternatives each; it takes nothing from the prefix cache."""
     logit_bias: Mapping[int, float] | None = None
     """Token id to a number added to its logit, -100 to 100."""
     bad_words: Sequence[str] = ()
-    """Texts that the answer may not contain as tokens: each is tokenized with and without a leading space, and the last
-    token of such a sequence is never drawn where the ones before it stand already. At most 1000, of up to 100
-    characters."""
+    """Texts that the answer may not complete, as tokens with and without a leading space; at most 1000."""
     seed: int | None = None
     """The same seed gives the same answer, whatever else is in the batch."""
     priority: int = 0
     """Smaller is served first; requests of one priority are served in order of arrival."""
     constraint: Constraint | None = None
-    """The form that the answer must have. It ends, by `stop`, once nothing may follow, before `min_tokens` too. Tokens
-    that can only follow are appended without being drawn, unless `logprobs` or `bad_words` ask to draw them."""
+    """The form that the answer must have; once nothing may follow it ends, by `stop`, even before `min_tokens`."""
     cache_salt: str | None = None
     """Shares the prefix cache only with requests of the same salt, 1 to 256 characters; None: with those of none."""
 

@@ -54,12 +54,13 @@ def _object(draw: random.Random, depth: int, names: list[str]) -> Schema:
 
 
 def _map(draw: random.Random, depth: int, names: list[str]) -> Schema:
-    if draw.random() < 0.5:
-        return {"type": "object", "additionalProperties": _any(draw, 0, names), "minProperties": 1, "maxProperties": 2}
+    pattern = draw.choice(["^k[0-9]{1,3}$", "^[a-z]{1,6}$"])
+    values = _any(draw, 0, names)
     return {
         "type": "object",
-        "patternProperties": {"^k[0-9]{1,3}$": _any(draw, 0, names)},
+        "patternProperties": {pattern: values},
         "additionalProperties": False,
+        "minProperties": 1,
         "maxProperties": 2,
     }
 
@@ -102,7 +103,8 @@ def _pattern(draw: random.Random, depth: int, names: list[str]) -> Schema:
 
 
 def _format(draw: random.Random, depth: int, names: list[str]) -> Schema:
-    return {"type": "string", "format": draw.choice(FORMATS)}
+    name = draw.choice(FORMATS)
+    return {"type": "string", "format": name} | ({"maxLength": 30} if name in ("email", "hostname") else {})
 
 
 def _integer(draw: random.Random, depth: int, names: list[str]) -> Schema:

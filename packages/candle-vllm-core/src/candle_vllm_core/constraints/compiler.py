@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from ..tokenizer import Tokenizer
 
-TRIAL_SECONDS = 2.0
+TRIAL_SECONDS = 1.0
+TRIAL_PATIENCE = 10.0
 NUM_WORKERS = 2
 MAX_WAITING = 1024
 MAX_CACHED = 64
@@ -55,13 +56,23 @@ class Compiler:
     what was refused, is kept by its content, the least recently used let go first.
     """
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, *, seconds: float = TRIAL_SECONDS) -> None:
-        """`vocab_size`: of the model, which may be larger or smaller than the tokenizer's; `seconds`: for one trial."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        vocab_size: int,
+        *,
+        seconds: float = TRIAL_SECONDS,
+        patience: float = TRIAL_PATIENCE,
+    ) -> None:
+        """`vocab_size`: of the model, which may be larger or smaller than the tokenizer's.
+
+        `seconds`, `patience`: of `Sandbox`.
+        """
         self._tokenizer, self._vocab_size = tokenizer, vocab_size
         self._lock = threading.Lock()
         self._cache: OrderedDict[Constraint, Future[Compiled]] = OrderedDict()
         self._workers = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="candle-vllm-constraints")
-        self._all_sandboxes = [Sandbox(LIMITS, seconds) for _ in range(NUM_WORKERS)]
+        self._all_sandboxes = [Sandbox(LIMITS, seconds, patience) for _ in range(NUM_WORKERS)]
         self._sandboxes: SimpleQueue[Sandbox] = SimpleQueue()
         for sandbox in self._all_sandboxes:
             self._sandboxes.put(sandbox)
@@ -125,11 +136,18 @@ class Compiler:
         except (TrialError, OSError) as error:
             if self._closed:
                 raise EngineClosedError("the engine was closed; make a new one") from error
+            if not (isinstance(error, TrialError) and error.for_good):
+                self._forget(constraint)
             raise ConstraintError(constraint.kind, f"{error}; make it simpler") from error
         finally:
             self._sandboxes.put(sandbox)
         if said:
             raise refusal(constraint, said)
+
+    def _forget(self, constraint: Constraint) -> None:
+        """Let it be tried again, for what went wrong was not its fault."""
+        with self._lock:
+            self._cache.pop(constraint, None)
 
     def _required_vocabulary(self) -> LLTokenizer:
         with self._vocabulary_lock:

@@ -1,4 +1,4 @@
-"""`Sandbox`: the process that a grammar is tried in, with a limit in time that holds whatever the grammar is."""
+"""`Sandbox`: the process that a grammar is tried in, with limits that hold whatever the grammar is."""
 
 from __future__ import annotations
 
@@ -13,19 +13,30 @@ from typing import Any
 TRIAL = Path(__file__).with_name("trial.py")
 BEGIN = "import runpy, sys; sys.path[:] = sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 START_SECONDS = 60.0
+OUT_OF_TIME = 24  # SIGXCPU, which not every system has
 EASY = '{"grammars":[{"lark_grammar":"start: \\"a\\""}]}'
 
 
 class TrialError(Exception):
-    """A grammar took more time, memory or stack than it may; the message says which."""
+    """A grammar took more time, memory or stack than it may; the message says which.
+
+    `for_good` is false if it only had to wait too long: another time it may be taken.
+    """
+
+    def __init__(self, message: str, *, for_good: bool = True) -> None:
+        super().__init__(message)
+        self.for_good = for_good
 
 
 class Sandbox:
     """Tries grammars one after the other in a process of its own, which is started when it is first needed."""
 
-    def __init__(self, limits: dict[str, Any], seconds: float) -> None:
-        """`limits`: of `llguidance.LLParserLimits`; `seconds`: what one grammar may take."""
-        self._limits, self._seconds = limits, seconds
+    def __init__(self, limits: dict[str, Any], seconds: float, patience: float) -> None:
+        """`limits`: of `llguidance.LLParserLimits`; `seconds`: how long one grammar may compute.
+
+        `patience`: seconds that it may take on a machine that has other things to do.
+        """
+        self._limits, self._seconds, self._patience = limits, seconds, patience
         self._busy = threading.RLock()
         self._process: subprocess.Popen[str] | None = None
         self._closed = False
@@ -41,7 +52,7 @@ class Sandbox:
             process = self._process
             if process is None or process.poll() is not None:
                 process = self._started()
-            return self._ask(process, grammar, self._seconds)
+            return self._ask(process, grammar, self._patience)
 
     def close(self) -> None:
         """End the process, and with it a trial that is running."""
@@ -65,13 +76,13 @@ class Sandbox:
             raise OSError(f"the process that tries constraints did not start: {error}") from error
         return process
 
-    def _ask(self, process: subprocess.Popen[str], grammar: str, seconds: float) -> str:
+    def _ask(self, process: subprocess.Popen[str], grammar: str, patience: float) -> str:
         if process.stdin is None or process.stdout is None:
             raise OSError("the process that tries constraints has no pipes")
-        timer = threading.Timer(seconds, process.kill)
+        timer = threading.Timer(patience, process.kill)
         timer.start()
         try:
-            process.stdin.write(json.dumps([grammar, self._limits]) + "\n")
+            process.stdin.write(json.dumps([grammar, self._limits, self._seconds]) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
         except OSError:
@@ -81,7 +92,11 @@ class Sandbox:
         if answer:
             return str(json.loads(answer))
         self._end()
-        raise TrialError("it needs more memory or stack than it may" if in_time else f"it takes over {seconds:g} s")
+        if not in_time:
+            raise TrialError(f"it was not ready after {patience:g} s", for_good=False)
+        if -process.returncode == OUT_OF_TIME:
+            raise TrialError(f"it takes over {self._seconds:g} s")
+        raise TrialError("it needs more memory or stack than it may")
 
     def _end(self) -> None:
         """End the process and wait for it."""

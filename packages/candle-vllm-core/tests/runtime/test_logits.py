@@ -33,11 +33,11 @@ def at(row: int, *tokens: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("penalty", [0.5, 1.2, 10.0])
 def test_repetition_penalty_as_transformers(penalty: float) -> None:
-    rows, tokens = random_rows(640, 2), [3, 600, 77, 0, 639]
+    rows, tokens = random_rows(640, 2), list(range(639, -1, -9))
     expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([tokens]), rows[1:].clone())[0]
     untouched = rows[0].clone()
-    penalties = torch.tensor([[penalty, 0.0, 0.0]]).expand(5, 3)
-    transforms.penalize(rows, at(1, *tokens, width=640), torch.zeros(5), penalties)
+    penalties = torch.tensor([[penalty, 0.0, 0.0]]).expand(len(tokens), 3)
+    transforms.penalize(rows, at(1, *tokens, width=640), torch.zeros(len(tokens)), penalties)
     assert torch.equal(rows[1], expected)
     assert torch.equal(rows[0], untouched)
 

@@ -73,7 +73,8 @@ def most_beyond(peaks: NDArray[np.float32], weights: Floats, cuts: Cuts, size: i
     """The most that all tokens but the likeliest, which have these `weights`, can weigh together.
 
     `peaks` are the highest logits of the blocks of `size` that the vocabulary is cut into: no token weighs more than
-    its block's peak, and none of the others more than the last of the likeliest. Rounding is allowed for, and numbers too small for float32.
+    its block's peak, and none of the others more than the last of the likeliest. Rounding is allowed for, and what is
+    too small for float32.
     """
     best = peaks.max(-1, keepdims=True)
     heights = np.exp((peaks - best) / cuts.temperature.astype(np.float32))

@@ -41,7 +41,7 @@ from .logprobs import RowLogprobs, raw_logprobs
 PIECE = 8  # rows whose probabilities are computed at once: the memory that they take is small, and used again
 SHORTLIST = 64  # most nuclei are within this many of the likeliest tokens
 NOT_FINITE = "no token could be drawn: the model computed logits that are not finite"
-NOTHING_LEFT = "no token could be drawn: bias, penalties, bans and masks left no token that is finite"
+NOTHING_LEFT = "no token could be drawn: bias, penalties, bans and the constraint left no token that is finite"
 
 
 @dataclass(frozen=True, slots=True)

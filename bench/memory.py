@@ -1,12 +1,14 @@
 """What `plan` predicts against what is then there: weights, KV cache and the largest step of several models.
 
-Each model is opened in a process of its own, after a small one was opened, used and closed there, so that libraries,
-threads and lookup tables are not counted. Memory is what the operating system says is resident, after a collection of
-garbage and after freed memory was handed back:
+Each model is measured in a process of its own, in two ways. `resident` is what the operating system says, after a
+collection of garbage and after freed memory was handed back, the second time that the model is opened there (libraries
+and the machine code that oneDNN makes are there by then):
 
-weights      more than before the model was opened (the KV cache is not resident until it is written)
+weights      more than before the model was opened; its tokenizer is in it (the KV cache is not until it is written)
 KV cache     more after prompts filled every block of it
-activations  the peak while a prompt as long as may be is computed, over what was resident before
+activations  the peak while prompts are computed in the largest steps, over what was resident before
+
+`allocated` is the same as torch's allocator counts it: without tokenizer, and without what the C library keeps free.
 """
 
 import argparse
@@ -17,16 +19,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import psutil
+import torch
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 from bench.models import random_model
 from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine, MemoryPlan, plan
+from candle_vllm_core.detokenizer import TextStream
 from candle_vllm_core.runtime.device import return_freed_memory
+from candle_vllm_core.runtime.kv import KVBlocks
+from candle_vllm_core.runtime.request import Request
+from candle_vllm_core.runtime.runner import ModelRunner
+from candle_vllm_core.runtime.scheduler import Scheduler
+from candle_vllm_core.runtime.stepper import Stepper
 
 FIRST_WORD = 3
 KNOWN: dict[str, PretrainedConfig | None] = {
@@ -119,26 +129,62 @@ def fill(engine: InferenceEngine) -> None:
         compute(engine, info.max_sequence_length, seed)
 
 
-def measure(config: EngineConfig) -> dict[str, int]:
-    """The bytes that are there when a model is opened, when its KV cache is full, and while a step runs."""
-    with InferenceEngine(EngineConfig(device="cpu", dtype=config.dtype, max_batch_size=2)) as small:
-        compute(small, 512, 0)
+def held(config: EngineConfig) -> dict[str, int]:
+    """What is resident once a model is opened, its KV cache is full, and while a step runs."""
     before = resident()
     with InferenceEngine(config) as engine:
         opened = resident()
-        compute(engine, 32, 0)
         fill(engine)
         filled = resident()
         step = min(config.prefill_chunk_size, engine.model_info().max_sequence_length * config.max_batch_size)
         peak = peak_of(lambda: compute(engine, step, 200))
-        after = resident()
-    return {
-        "weights": opened - before,
-        "kv": filled - opened,
-        "activations": peak,
-        "kept": after - filled,
-        "closed": resident() - before,
-    }
+    return {"weights": opened - before, "KV cache": filled - opened, "activations": peak}
+
+
+def changes(profile: "torch.autograd.profiler.profile") -> list[int]:
+    """What torch's allocator gave out, and took back as negative numbers, in turn."""
+    return [event.nbytes() for event in profile.kineto_results.events() if event.name() == "[memory]"]
+
+
+def allocated(config: EngineConfig) -> dict[str, int]:
+    """The bytes of tensors, as torch's allocator counts them, of the same parts."""
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        runner = ModelRunner(config)
+    kv = runner._backend.kv_bytes
+    weights = sum(changes(profile)) - kv
+    stepper = Stepper(scheduler_of(runner, config), runner)
+    length = runner.limits.longest - 1
+    for number in range(max(config.prefill_chunk_size // length, 1)):
+        stepper.add(request(runner, number, length))
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        while stepper.has_work:
+            stepper.step()
+    return {"weights": weights, "KV cache": kv, "activations": max(accumulate(changes(profile)))}
+
+
+def scheduler_of(runner: ModelRunner, config: EngineConfig) -> Scheduler:
+    """A scheduler as the engine makes it, for steps in this thread: torch counts memory for each thread."""
+    kv = KVBlocks(runner.kv_sizes)
+    return Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=config.prefill_chunk_size)
+
+
+def request(runner: ModelRunner, number: int, length: int) -> Request:
+    """A random prompt to be answered with one token."""
+    return Request(
+        id=number,
+        prompt=prompt(length, runner.limits.vocab_size, 300 + number),
+        params=GenerationParams(max_tokens=1, temperature=0),
+        seed=0,
+        limits=runner.limits,
+        stream=TextStream(runner.tokenizer.decode),
+        sink=lambda chunk: None,
+    )
+
+
+def measure(config: EngineConfig) -> dict[str, dict[str, int]]:
+    """Both ways of measuring; what is resident is taken the second time, when what all engines share is there."""
+    held(config)
+    return {"resident": held(config), "allocated": allocated(config)}
 
 
 def config_of(name: str, args: argparse.Namespace) -> EngineConfig:
@@ -156,25 +202,33 @@ def config_of(name: str, args: argparse.Namespace) -> EngineConfig:
     return replace(config, kv_cache_memory=args.kv_tokens * full.kv_bytes // full.kv_tokens)
 
 
-def measured_apart(name: str, arguments: Sequence[str]) -> dict[str, int]:
+def measured_apart(name: str, arguments: Sequence[str]) -> dict[str, dict[str, int]]:
     """`measure` in a process of its own."""
     command = [sys.executable, "-m", "bench", "memory", "--only", name, *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[1]
+    )
+    found: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def rows(name: str, predicted: MemoryPlan, found: dict[str, int]) -> list[tuple[str, ...]]:
-    """What was predicted and measured of one model."""
-    each = [
-        ("weights", predicted.weight_bytes, found["weights"]),
-        ("KV cache", predicted.kv_bytes, found["kv"]),
-        ("activations", predicted.activation_bytes, found["activations"]),
-    ]
-    each.append(("all", predicted.total_bytes, sum(measured for _, _, measured in each)))
+def rows(name: str, predicted: MemoryPlan, found: dict[str, dict[str, int]]) -> list[tuple[str, ...]]:
+    """What was predicted and measured of one model, part by part."""
+    parts = {
+        "weights": predicted.weight_bytes,
+        "KV cache": predicted.kv_bytes,
+        "activations": predicted.activation_bytes,
+    }
+    for measured in (parts, *found.values()):
+        measured["all"] = sum(measured.values())
     return [
-        (name if index == 0 else "", part, f"{was / 1e6:,.1f}", f"{is_ / 1e6:,.1f}", f"{was / is_ - 1:+.1%}")
-        for index, (part, was, is_) in enumerate(each)
+        (
+            name if part == "weights" else "",
+            part,
+            f"{bytes_ / 1e6:,.1f}",
+            *(cell for of in found.values() for cell in (f"{of[part] / 1e6:,.1f}", f"{bytes_ / of[part] - 1:+.1%}")),
+        )
+        for part, bytes_ in parts.items()
     ]
 
 
@@ -194,8 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.only:
         print(json.dumps(measure(config_of(args.only, args))))
         return
-    table = Table(title=f"Memory in MB, {args.dtype}, steps of {args.chunk:,} tokens: predicted and resident")
-    for column in ("model", "part", "predicted", "measured", "off by"):
+    table = Table(title=f"Memory in MB, {args.dtype}, steps of {args.chunk:,} tokens: predicted and measured")
+    for column in ("model", "part", "predicted", "resident", "off by", "allocated", "off by"):
         table.add_column(column, justify="left" if column in ("model", "part") else "right")
     passed = [f"--{key}={getattr(args, key)}" for key in ("dtype", "batch", "length", "chunk")]
     passed.append(f"--kv-tokens={args.kv_tokens}")

@@ -46,6 +46,8 @@ def pack(weight: DenseWeight) -> Weight:
 
 def packed_bytes(rows: int, columns: int, itemsize: int) -> int:
     """What a packed matrix takes in memory: oneDNN fills up its rows to 64 and its columns to 64 bytes."""
+    if rows == 1 and itemsize == 4:  # is multiplied as a vector, as it stands
+        return columns * itemsize
     return -(-rows // 64) * 64 * -(-columns * itemsize // 64) * 64
 
 

@@ -30,6 +30,8 @@ class StepSize:
     """Of logits."""
     itemsize: int
     """Bytes of one number of an activation."""
+    products_are_wide: bool = False
+    """Whether a product with a matrix comes in float32 and is rounded then, as those of 8-bit integers do."""
 
 
 def activation_bytes(spec: s.Decoder, step: StepSize) -> int:
@@ -62,6 +64,7 @@ def _layer(layer: s.Layer, dim: int, step: StepSize) -> Iterator[int]:
     match layer.attention:
         case s.Attention() as a:
             yield before + tokens * _rotation(a, i)
+            yield before + tokens * _product(dim, (a.heads * (1 + a.gate) + 2 * a.kv_heads) * a.head_dim, step)
             yield before + tokens * _attention(a, i) + _tiles(a, step)
         case s.LatentAttention() as a:
             yield before + tokens * _latent(a, i) + _tiles(a, step)
@@ -70,9 +73,16 @@ def _layer(layer: s.Layer, dim: int, step: StepSize) -> Iterator[int]:
     match layer.feed_forward:
         case s.Dense() as f:
             yield after + tokens * _dense(f, i)
+            yield after + tokens * _product(dim, (1 + f.gated) * f.width, step)
         case s.Sparse() as f:
             yield after + tokens * _sparse(f, dim, i)
     yield after + tokens * dim * 3 * FLOAT
+
+
+def _product(columns: int, rows: int, step: StepSize) -> int:
+    """Of one token: what a matrix gives, and in 8-bit integers also what it is given, and float32 before it is rounded."""
+    wide = (2 if step.itemsize < FLOAT else 1) * FLOAT
+    return rows * step.itemsize + (columns + rows * wide if step.products_are_wide else 0)
 
 
 def _rotation(a: s.Attention, i: int) -> int:
@@ -111,7 +121,7 @@ def _tiles(a: s.Attention | s.LatentAttention, step: StepSize) -> int:
     """The scores of one tile, and keys and values in float32, where a soft cap has them written out."""
     if a.softcap is None:
         return 0
-    keys = _read(a.window, step)
+    keys = -(-_read(a.window, step) // KEYS_AT_ONCE) * KEYS_AT_ONCE
     return a.heads * _tile(step) * keys * 3 * FLOAT + keys * a.kv_numbers_per_token() * FLOAT
 
 

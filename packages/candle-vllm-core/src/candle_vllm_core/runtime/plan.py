@@ -90,7 +90,13 @@ class _Fixed:
         tokens = load.length
         if config.enable_chunked_prefill:
             tokens = min(config.prefill_chunk_size, load.sequences * load.length)
-        step = StepSize(tokens=tokens, length=load.length, rows=load.sequences, itemsize=holding.dtype.itemsize)
+        step = StepSize(
+            tokens=tokens,
+            length=load.length,
+            rows=load.sequences,
+            itemsize=holding.dtype.itemsize,
+            products_are_wide=holding.quantization is not None,
+        )
         return cls(
             weights=weight_bytes(as_stored(spec, names, source), names, holding),
             activations=activation_bytes(spec, step),

@@ -237,10 +237,10 @@ def test_closing_ends_what_is_being_compiled(tokenizer: Tokenizer) -> None:
 
 
 def test_what_only_had_to_wait_is_tried_again(tokenizer: Tokenizer) -> None:
-    compiler = Compiler(tokenizer, tokenizer.vocab_size, seconds=60, patience=0.05)
+    compiler = Compiler(tokenizer, tokenizer.vocab_size, seconds=60, patience=0.5)
     try:
         error = refused(compiler, SLOW)
-        assert "not ready after 0.05 s" in error.reason
+        assert "not ready after 0.5 s" in error.reason
         assert not compiler.compile(SLOW).done()
     finally:
         compiler.close()

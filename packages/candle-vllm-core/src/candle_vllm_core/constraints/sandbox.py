@@ -13,7 +13,8 @@ from typing import Any
 TRIAL = Path(__file__).with_name("trial.py")
 BEGIN = "import runpy, sys; sys.path[:] = sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 START_SECONDS = 60.0
-OUT_OF_TIME = 24  # SIGXCPU, which not every system has
+SPARE_SECONDS = 5.0
+OUT_OF_PATIENCE, OUT_OF_TIME = 14, 24  # SIGALRM and SIGXCPU, which not every system has
 EASY = '{"grammars":[{"lark_grammar":"start: \\"a\\""}]}'
 
 
@@ -29,7 +30,10 @@ class TrialError(Exception):
 
 
 class Sandbox:
-    """Tries grammars one after the other in a process of its own, which is started when it is first needed."""
+    """Tries grammars one after the other in a process of its own, which is started when it is first needed.
+
+    That process forks one for each grammar, so a hostile one ends nothing but itself.
+    """
 
     def __init__(self, limits: dict[str, Any], seconds: float, patience: float) -> None:
         """`limits`: of `llguidance.LLParserLimits`; `seconds`: how long one grammar may compute.
@@ -52,7 +56,14 @@ class Sandbox:
             process = self._process
             if process is None or process.poll() is not None:
                 process = self._started()
-            return self._ask(process, grammar, self._patience)
+            said, ended_by = self._ask(process, grammar, self._patience + SPARE_SECONDS)
+        if said is not None:
+            return said
+        if ended_by == OUT_OF_TIME:
+            raise TrialError(f"it takes over {self._seconds:g} s")
+        if ended_by == OUT_OF_PATIENCE:
+            raise TrialError(f"it was not ready after {self._patience:g} s", for_good=False)
+        raise TrialError("it needs more memory or stack than it may")
 
     def close(self) -> None:
         """End the process, and with it a trial that is running."""
@@ -70,33 +81,27 @@ class Sandbox:
         )
         if self._closed:
             process.kill()
-        try:
-            self._ask(process, EASY, START_SECONDS)
-        except TrialError as error:
-            raise OSError(f"the process that tries constraints did not start: {error}") from error
+        self._ask(process, EASY, START_SECONDS)
         return process
 
-    def _ask(self, process: subprocess.Popen[str], grammar: str, patience: float) -> str:
+    def _ask(self, process: subprocess.Popen[str], grammar: str, seconds: float) -> tuple[str | None, int]:
         if process.stdin is None or process.stdout is None:
             raise OSError("the process that tries constraints has no pipes")
-        timer = threading.Timer(patience, process.kill)
+        timer = threading.Timer(seconds, process.kill)
         timer.start()
         try:
-            process.stdin.write(json.dumps([grammar, self._limits, self._seconds]) + "\n")
+            process.stdin.write(json.dumps([grammar, self._limits, self._seconds, self._patience]) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
         except OSError:
             answer = ""
-        in_time = timer.is_alive()
-        timer.cancel()
-        if answer:
-            return str(json.loads(answer))
-        self._end()
-        if not in_time:
-            raise TrialError(f"it was not ready after {patience:g} s", for_good=False)
-        if -process.returncode == OUT_OF_TIME:
-            raise TrialError(f"it takes over {self._seconds:g} s")
-        raise TrialError("it needs more memory or stack than it may")
+        finally:
+            timer.cancel()
+        if not answer:
+            self._end()
+            raise OSError("the process that tries constraints ended")
+        said, ended_by = json.loads(answer)
+        return said, ended_by
 
     def _end(self) -> None:
         """End the process and wait for it."""

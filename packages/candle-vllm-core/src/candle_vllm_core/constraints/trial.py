@@ -1,8 +1,10 @@
 """The program of the process in which a grammar is tried before the engine's own process takes it.
 
 llguidance compiles without a way to interrupt it, and some grammars need minutes, gigabytes, or more stack than there
-is. Here they may: the system ends this process when its share is used up. It takes one JSON text per line, a grammar
-and its limits and the seconds that it may compute, and answers each with one: an empty text, or what is wrong with it.
+is. Here they may: each is tried in a process that is forked for it, and that the system ends when its share is used up.
+This program takes one JSON text per line: a grammar, limits for llguidance, the seconds that it may compute and those
+that it may take. It answers each with one: what is wrong with the grammar, null if its process was ended, and by what
+signal.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
-from typing import IO, Any
+from typing import Any
 
 import llguidance
 
@@ -24,8 +25,9 @@ MEMORY_BYTES = 256 << 20
 STACK_BYTES = 1 << 20
 """Less than a thread of the engine has: what fits here fits there."""
 NICENESS = 10
+MAX_CHARS = 1000
 STEP_SECONDS = 0.05
-NUM_WALKS, WALK_LENGTH = 3, 12
+NUM_WALKS, WALK_LENGTH = 3, 8
 COMPLEX = ("ParserTooComplex", "LexerTooComplex")
 
 
@@ -65,42 +67,55 @@ def walk(matcher: llguidance.LLMatcher, seed: int) -> str:
     return "" if place == 0 or matcher.stop_reason() not in COMPLEX else matcher.get_error()
 
 
-def serve(requests: Iterable[str], answers: IO[str]) -> None:
-    """Answer one line after the other until there are no more."""
-    for line in requests:
-        grammar, limits, seconds = json.loads(line)
-        limit_time(seconds)
-        answers.write(json.dumps(trial(grammar, limits)) + "\n")
-        answers.flush()
+def apart(grammar: str, limits: dict[str, Any], seconds: float, patience: float) -> tuple[str | None, int]:
+    """Try a grammar in a forked process: what is wrong with it, None if the process was ended, and by what signal."""
+    if sys.platform == "win32":
+        return trial(grammar, limits), 0
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for file in (0, 1, reader):
+                os.close(file)
+            confine(seconds, patience)
+            thread = threading.Thread(target=lambda: os.write(writer, said_of(grammar, limits)))
+            thread.start()
+            thread.join()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    return json.loads(said) if said else None, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def limit_time(seconds: float) -> None:
-    """Let the system end this process when it has computed so much longer, to a second that begins."""
+def said_of(grammar: str, limits: dict[str, Any]) -> bytes:
+    """What is wrong with a grammar, as the beginning of a JSON text that a pipe takes in one piece."""
+    return json.dumps(trial(grammar, limits)[:MAX_CHARS]).encode()
+
+
+def confine(seconds: float, patience: float) -> None:
+    """Let the system end this process when it takes more than its share, to a second that begins."""
     if sys.platform != "win32":
         import resource
 
         end = math.ceil(time.process_time() + seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (end, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def confine() -> None:
-    """Take little memory and let others go first; a Ctrl-C is for the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        import resource
-
+        signal.alarm(math.ceil(patience))
+        resource.setrlimit(resource.RLIMIT_CPU, (end, end + 1))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.nice(NICENESS)
 
 
 def main() -> None:
-    """Serve standard input on a thread with little stack."""
-    confine()
+    """Answer standard input line by line, behind everything else that the machine does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the process that started this one
     threading.stack_size(STACK_BYTES)
-    thread = threading.Thread(target=serve, args=(sys.stdin, sys.stdout))
-    thread.start()
-    thread.join()
+    if sys.platform != "win32":
+        os.nice(NICENESS)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(apart(*json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ TORCH_FREE = {
     *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
     *("runtime.bad_words", "runtime.drawing"),
-    *("planning", "runtime.activations", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
+    *("planning", "runtime.activations", "runtime.container", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
     *("stats", "events", "runtime.journal", "runtime.threads"),
     *("constraint", "constraints", "constraints.compiler", "constraints.grammar", "constraints.matcher"),
     *("constraints.sandbox", "constraints.trial", "constraints.vocabulary"),

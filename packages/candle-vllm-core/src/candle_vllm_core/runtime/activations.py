@@ -80,7 +80,7 @@ def _layer(layer: s.Layer, dim: int, step: StepSize) -> Iterator[int]:
 
 
 def _product(columns: int, rows: int, step: StepSize) -> int:
-    """Of one token: what a matrix gives, and in 8-bit integers also what it is given, and float32 before it is rounded."""
+    """Of one token: what a matrix gives; in 8-bit integers also what it is given, and float32 before it is rounded."""
     wide = (2 if step.itemsize < FLOAT else 1) * FLOAT
     return rows * step.itemsize + (columns + rows * wide if step.products_are_wide else 0)
 

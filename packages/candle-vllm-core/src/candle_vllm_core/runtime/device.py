@@ -12,6 +12,7 @@ import torch
 from ..config import DType, Quantization
 from ..errors import ConfigError, DeviceError
 from ..quant.int8 import can_quantize
+from .container import left_in_container
 from .threads import usable_cores
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -93,7 +94,8 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    return int(psutil.virtual_memory().available)
+    left, available = left_in_container(), int(psutil.virtual_memory().available)
+    return available if left is None else min(left, available)
 
 
 def total_memory(device: torch.device) -> int:

@@ -145,6 +145,8 @@ def test_a_large_batch_of_a_large_vocabulary_is_drawn_as_each_row_alone(scale: f
         for number, (way, penalty) in enumerate((way, penalty) for way in ways for penalty in (0.0, 0.5))
     ]
     logits = random_logits(len(rows), 40_000, scale=scale)
+    for row, likeliest in zip(rows, logits.argmax(-1).tolist(), strict=True):
+        row.generated = [likeliest] * 2
     together = sample(logits, *rows)
     assert together.errors == [None] * len(rows)
     for number, row in enumerate(rows):
@@ -317,7 +319,7 @@ def test_until_min_tokens_nothing_ends_the_answer() -> None:
     params = GenerationParams(temperature=0.0, min_tokens=2, stop_token_ids=(3,))
     logits = torch.zeros(VOCAB)
     logits[[EOS, 3, 12]] = torch.tensor([9.0, 8.0, 1.0])
-    for each in (params, replace(params, temperature=1.0, top_k=1)):
+    for each in (params, replace(params, temperature=1.0, top_k=1), replace(params, logit_bias={0: 0.5})):
         assert [sample_one(logits, each, generated=[0] * length) for length in range(4)] == [12, 12, EOS, EOS]
     assert set(draws(logits, replace(params, temperature=1.0), 100)).isdisjoint({EOS, 3})
     assert sample_one(logits, replace(params, ignore_eos=True)) == EOS

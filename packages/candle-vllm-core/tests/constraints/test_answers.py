@@ -26,7 +26,7 @@ from candle_vllm_core import (
     InferenceRequest,
     ScriptedEngine,
 )
-from candle_vllm_core.constraints.matcher import Matcher
+from candle_vllm_core.constraints.matcher import MaskFiller, Matcher
 
 SCHEMA = {
     "type": "object",
@@ -181,25 +181,29 @@ def test_a_preempted_answer_goes_on_where_it_stood(prompt: list[int]) -> None:
     assert [output.tokens for output in together] == [output.tokens for output in alone]
 
 
-def test_a_constraint_that_fails_fails_alone(
-    engine: InferenceEngine, prompt: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain, dead_end = Constraint(regex="[0-9]{6}"), Constraint(grammar='start: "a" b\nb: /[cd]/ b')
-    params = [replace(GREEDY, constraint=constraint) for constraint in (plain, dead_end, plain)]
-    monkeypatch.setattr(Matcher, "check", _failing_after("a", Matcher.check))
+def test_a_constraint_that_leaves_no_way_fails_alone(engine: InferenceEngine, prompt: list[int]) -> None:
+    plain, dead_end = Constraint(regex="[0-9]{6}"), Constraint(grammar='start: "a" b | "c"\nb: b "x"')
+    [a] = engine.tokenize("a")
+    params = [replace(GREEDY, constraint=constraint, logit_bias={a: 100.0}) for constraint in (plain, dead_end, plain)]
     first, second, third = engine.generate_batch([prompt] * 3, params)
     assert first.text == third.text and re.fullmatch("[0-9]{6}", first.text)
     assert second.finish_reason == FinishReason.ERROR
     assert second.error is not None and "ConstraintError" in second.error
 
 
-def _failing_after(kind: str, check: Any) -> Any:
-    def failing(self: Matcher) -> None:
-        if self._constraint.kind == "grammar" and self.automaton is not None:
-            raise ConstraintError("grammar", "a limit was reached")
-        check(self)
+def test_masks_that_cannot_be_computed_fail_those_who_need_them(
+    engine: InferenceEngine, prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*arguments: object) -> None:
+        raise OverflowError("planted")
 
-    return failing
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskFiller, "fill", fill)
+        params = [replace(GREEDY, constraint=OBJECT), replace(GREEDY, max_tokens=5, ignore_eos=True)]
+        constrained, free = engine.generate_batch([prompt] * 2, params)
+    assert constrained.finish_reason == FinishReason.ERROR and "planted" in str(constrained.error)
+    assert len(free.tokens) == 5
+    validate(SCHEMA, answer(engine, prompt, OBJECT))
 
 
 async def test_a_refused_constraint_raises_and_others_go_on(engine: InferenceEngine, prompt: list[int]) -> None:

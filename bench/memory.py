@@ -153,9 +153,13 @@ def allocated(config: EngineConfig) -> dict[str, int]:
     kv = runner._backend.kv_bytes
     weights = sum(changes(profile)) - kv
     stepper = Stepper(scheduler_of(runner, config), runner)
+    for number in range(config.max_batch_size):  # they end at different times, so that free blocks lie apart then
+        stepper.add(request(runner, number, 8, answer=2 + number * 7 % 5))
+    while stepper.has_work:
+        stepper.step()
     length = runner.limits.longest - 1
     for number in range(max(config.prefill_chunk_size // length, 1)):
-        stepper.add(request(runner, number, length))
+        stepper.add(request(runner, 1000 + number, length))
     with torch.autograd.profiler.profile(profile_memory=True) as profile:
         while stepper.has_work:
             stepper.step()
@@ -168,12 +172,12 @@ def scheduler_of(runner: ModelRunner, config: EngineConfig) -> Scheduler:
     return Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=config.prefill_chunk_size)
 
 
-def request(runner: ModelRunner, number: int, length: int) -> Request:
-    """A random prompt to be answered with one token."""
+def request(runner: ModelRunner, number: int, length: int, answer: int = 1) -> Request:
+    """A random prompt, to be answered with so many tokens."""
     return Request(
         id=number,
         prompt=prompt(length, runner.limits.vocab_size, 300 + number),
-        params=GenerationParams(max_tokens=1, temperature=0),
+        params=GenerationParams(max_tokens=answer, temperature=0, ignore_eos=True),
         seed=0,
         limits=runner.limits,
         stream=TextStream(runner.tokenizer.decode),

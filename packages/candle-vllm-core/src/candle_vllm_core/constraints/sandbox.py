@@ -76,7 +76,9 @@ class Sandbox:
     def _started(self) -> subprocess.Popen[str]:
         self._end()
         if not sys.executable:
-            raise OSError("Python does not know its own program, so the process that tries constraints cannot be started")
+            raise OSError(
+                "Python does not know its own program, so the process that tries constraints cannot be started"
+            )
         command = [sys.executable, "-I", "-c", BEGIN, str(TRIAL), *(path for path in sys.path if path)]
         self._process = process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -42,10 +42,12 @@ class Limits:
     """The field of `EngineConfig` that says how large the KV cache is."""
     eos_token_ids: frozenset[int] = frozenset()
 
-    @property
-    def longest(self) -> int:
-        """The longest sequence that can be computed, in tokens."""
-        return min(self.max_sequence_length, self.kv_tokens or self.max_sequence_length)
+    longest: int = field(init=False)
+    """The longest sequence that can be computed, in tokens."""
+
+    def __post_init__(self) -> None:
+        longest = min(self.max_sequence_length, self.kv_tokens or self.max_sequence_length)
+        object.__setattr__(self, "longest", longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,12 @@ class Request:
         if logprob is not None:
             self._logprobs.append(logprob)
         taken, text = 0, ""
-        tokens = [token, *(self.constraint.accept(token) if self.constraint is not None else ())]
+        tokens = (token,) if self.constraint is None else (token, *self.constraint.accept(token))
         while taken < len(tokens) and self.finish_reason is None:
             taken += 1
             self.generated.append(tokens[taken - 1])
             text += self._take_token(tokens[taken - 1], last=taken == len(tokens))
-        return self._chunk(tuple(tokens[:taken]), text, (logprob,) if logprob is not None else None)
+        return self._chunk(tokens[:taken], text, (logprob,) if logprob is not None else None)
 
     def fail(self, error: str) -> GenerationChunk:
         """End the request with an error."""

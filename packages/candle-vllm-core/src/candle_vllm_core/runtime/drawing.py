@@ -42,12 +42,10 @@ class Cuts:
         temperature, *others = np.array(rows, dtype=np.float64).T[:, :, None]
         return cls(np.maximum(temperature, COLDEST), *others)
 
-    def take(self, places: Sequence[int]) -> Cuts:
+    def take(self, places: slice | list[int]) -> Cuts:
         """Those of the rows at `places`."""
-        index = list(places)
-        return Cuts(
-            self.temperature[index], self.top_k[index], self.top_p[index], self.min_p[index], self.uniform[index]
-        )
+        columns = (self.temperature, self.top_k, self.top_p, self.min_p, self.uniform)
+        return Cuts(*(column[places] for column in columns))
 
 
 def likelihoods(logits: Floats, cuts: Cuts) -> Floats:

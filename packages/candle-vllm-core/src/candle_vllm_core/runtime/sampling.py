@@ -154,11 +154,11 @@ def _likeliest(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
 
 def _of_all(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
     """Without any cut."""
-    cuts, drawn = _cuts(requests), np.zeros((len(requests), 1), dtype=np.int64)
+    cuts, drawn = _cuts(requests), list[Ints]()
     for piece in pieces(range(len(requests)), PIECE):
-        its = cuts.take(piece)
-        drawn[piece] = _draw(_probabilities(rows.take(piece), its), its.uniform)
-    return drawn
+        its = cuts.take(slice(piece[0], piece[-1] + 1))
+        drawn.append(_draw(_probabilities(rows.take(piece), its), its.uniform))
+    return np.concatenate(drawn)
 
 
 def _of_first(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints:
@@ -181,9 +181,9 @@ def _of_leaders(rows: Rows, requests: Sequence[SamplingRow], width: int) -> Ints
     drawn = drawing.pick(_host(tokens), places)
     sure = (most == count) & (places == drawing.draw_first(weights, np.minimum(least, count), cuts.uniform))
     for piece in pieces((~sure)[:, 0].nonzero()[0].tolist(), PIECE):
-        drawn[piece] = _of_nucleus(
-            rows.take(piece), tokens[torch.tensor(piece, device=tokens.device)], cuts.take(piece)
-        )
+        index = list(piece)
+        its = tokens[torch.tensor(index, device=tokens.device)]
+        drawn[index] = _of_nucleus(rows.take(index), its, cuts.take(index))
     return drawn
 
 

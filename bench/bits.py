@@ -34,7 +34,7 @@ WORDS, FIRST_WORD = 4096, 3
 BATCHES = (2, 5, 16, 61)
 CHUNKS = (16, 64, 100, 512, 2048, 8192)
 LENGTH = 8192
-PREEMPTED, MANY_TOKENS = 10, 48
+PREEMPTED, SHORT, MANY_TOKENS = 16, 60, 96
 COMMON = {
     "vocab_size": WORDS,
     "max_position_embeddings": LENGTH,
@@ -108,6 +108,7 @@ class Bench:
         self.new_tokens: int = args.new_tokens
         draw = random.Random(0)
         lengths = [args.longest, *(draw.randint(20, args.longest) for _ in range(max(BATCHES) - 1))]
+        lengths += [SHORT] * PREEMPTED
         self.prompts = [[draw.randrange(FIRST_WORD, WORDS) for _ in range(length)] for length in lengths]
         self._alone: dict[tuple[int, ...], Tensor] = {}
 
@@ -116,7 +117,7 @@ class Bench:
         if not self._alone:
             steps = self._open()
             for number in range(len(self.prompts)):
-                steps.answer([number], new_tokens=MANY_TOKENS if number < PREEMPTED else None)
+                steps.answer([number], new_tokens=None if number < max(BATCHES) else MANY_TOKENS)
             self._alone = dict(steps.rows)
         return self._alone
 
@@ -137,8 +138,8 @@ class Bench:
     def in_batches_of(self, size: int) -> str:
         """So many at once."""
         steps = self._open(batch=size)
-        for first in range(0, len(self.prompts), size):
-            steps.answer(range(first, min(first + size, len(self.prompts))))
+        for first in range(0, max(BATCHES), size):
+            steps.answer(range(first, min(first + size, max(BATCHES))))
         return self._share(steps)
 
     def in_chunks_of(self, size: int) -> str:
@@ -159,10 +160,9 @@ class Bench:
         return f"{self._share(steps)} ({steps.stats.prefix_hit_tokens:,} tokens hit)"
 
     def with_preemptions(self) -> str:
-        """Some at once in a KV cache that holds their prompts and little more, with long answers."""
-        blocks = sum(len(prompt) // 16 + 1 for prompt in self.prompts[:PREEMPTED])
-        steps = self._open(batch=PREEMPTED, blocks=blocks)
-        steps.answer(range(PREEMPTED), new_tokens=MANY_TOKENS)
+        """Some at once, with long answers, in a KV cache that holds little more than their prompts."""
+        steps = self._open(batch=PREEMPTED, blocks=PREEMPTED * (SHORT // 16 + 1))
+        steps.answer(range(max(BATCHES), len(self.prompts)), new_tokens=MANY_TOKENS)
         return f"{self._share(steps)} ({steps.stats.preemptions} preemptions)"
 
     def _share(self, steps: "Steps") -> str:

@@ -19,8 +19,6 @@ from packaging.version import Version
 
 from workspace import PACKAGES, ROOT, SOURCES
 
-# Declared though no source imports it: torch warns at import without it.
-NEEDED_BY_TORCH = {"candle_vllm_core": {"numpy"}}
 PROJECTS = {name: folder.parent / "pyproject.toml" for name, folder in SOURCES.items()}
 
 
@@ -59,8 +57,7 @@ def distribution(top: str) -> str:
 
 @pytest.mark.parametrize("package", PACKAGES[:-1])
 def test_a_package_declares_what_it_imports_and_no_more(package: str) -> None:
-    declared = set(requirements(project(package)["dependencies"]))
-    assert declared - NEEDED_BY_TORCH.get(package, set()) == imported(SOURCES[package])
+    assert set(requirements(project(package)["dependencies"])) == imported(SOURCES[package])
 
 
 def test_the_root_offers_every_package_as_an_extra() -> None:

@@ -28,13 +28,14 @@ NICENESS = 10
 MAX_CHARS = 1000
 STEP_SECONDS = 0.05
 NUM_WALKS, WALK_LENGTH = 3, 8
+BYTES = llguidance.LLTokenizer("byte")
 COMPLEX = ("ParserTooComplex", "LexerTooComplex")
 
 
 def trial(grammar: str, limits: dict[str, Any]) -> str:
     """Compile a grammar and walk a little way into it, with the 256 bytes as tokens; what is wrong with it."""
     matcher = llguidance.LLMatcher(
-        llguidance.LLTokenizer("byte"),
+        BYTES,
         grammar,
         log_level=0,
         limits=llguidance.LLParserLimits(**limits, verbose_errors=False),

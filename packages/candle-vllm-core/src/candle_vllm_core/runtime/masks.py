@@ -50,6 +50,9 @@ class Pending:
         return failed
 
 
+NOTHING = Pending((), torch.empty(0, 0, dtype=torch.int32), None)
+
+
 class Masks:
     """Computes masks on a thread of its own, which waits for nobody while Python runs elsewhere."""
 
@@ -64,13 +67,14 @@ class Masks:
         constrained: list[Request] = []
         automata = []
         for request in requests:
-            request.allowed = None
-            if request.constraint is not None and (automaton := request.constraint.automaton) is not None:
-                constrained.append(request)
-                automata.append(automaton)
-        words = torch.empty(len(automata), self._num_words, dtype=torch.int32)
+            if request.constraint is not None:
+                request.allowed = None
+                if (automaton := request.constraint.automaton) is not None:
+                    constrained.append(request)
+                    automata.append(automaton)
         if not automata:
-            return Pending(constrained, words, None)
+            return NOTHING
+        words = torch.empty(len(automata), self._num_words, dtype=torch.int32)
         if self._worker is None or self._filler is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="candle-vllm-masks")
             self._filler = MaskFiller()

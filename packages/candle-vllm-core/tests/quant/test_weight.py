@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from candle_vllm_core.quant import packed
 from candle_vllm_core.quant.packed import PackedWeight, can_pack, pack
-from candle_vllm_core.quant.weight import DenseWeight, Weight, stack
+from candle_vllm_core.quant.weight import DenseWeight, Weight, filled_up, stack
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
@@ -112,3 +112,20 @@ def test_a_torch_whose_packed_product_is_missing_or_wrong_gets_plain_matrices(
     weight = DenseWeight(random(4, 8))
     assert pack(weight) is weight
     can_pack.cache_clear()
+
+
+def test_few_numbers_of_rows_are_ever_multiplied_and_little_for_nothing() -> None:
+    given = [1, 2, 15, 16, 17, 31, 100, 1000, *range(1024, 8193, 7)]
+    filled = [filled_up(torch.ones(rows, 2)) for rows in given]
+    counts = [len(rows) for rows in filled]
+    assert all(rows <= count <= rows * 9 / 8 for rows, count in zip(given, counts, strict=True))
+    assert counts[:4] == [1, 2, 15, 16] and len(set(counts)) < 40
+    assert all(int(rows.sum()) == 2 * count for rows, count in zip(filled, given, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_has_the_same_bits_with_rows_filled_up_below_it(dtype: torch.dtype) -> None:
+    weight, x = PackedWeight(random(48, 40, dtype=dtype)), random(37, 40, dtype=dtype)
+    found = weight.matmul(x)
+    assert found.shape == (37, 48)
+    assert torch.equal(found, weight.matmul(torch.cat((x, random(27, 40, dtype=dtype))))[:37])

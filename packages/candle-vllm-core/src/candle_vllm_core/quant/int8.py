@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .weight import DenseWeight, Weight
+from .weight import DenseWeight, Weight, filled_up
 
 LARGEST = 127
 SHIFT = 128
@@ -67,9 +67,21 @@ class Int8Weight(Weight):
     def _product(self, shifted: Tensor) -> Tensor:
         """Activations from 1 to 255 [tokens, columns] to [tokens, rows] in float32."""
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            shifted, 1.0, SHIFT, self._packed, self._scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+            filled_up(shifted),
+            1.0,
+            SHIFT,
+            self._packed,
+            self._scale,
+            self._zero,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
         )
-        return result
+        return result[: shifted.shape[0]]
 
 
 def quantize(weight: DenseWeight) -> Weight:

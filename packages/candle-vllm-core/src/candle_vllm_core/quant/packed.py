@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .weight import DenseWeight, Weight
+from .weight import DenseWeight, Weight, filled_up
 
 
 class PackedWeight(Weight):
@@ -27,7 +27,7 @@ class PackedWeight(Weight):
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
         if x.shape[0] == 1 and self._lone_row_differs:
             return _multiply(x.expand(2, -1), self._packed, bias)[:1]
-        return _multiply(x, self._packed, bias)
+        return _multiply(filled_up(x), self._packed, bias)[: x.shape[0]]
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""

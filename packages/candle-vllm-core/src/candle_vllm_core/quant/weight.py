@@ -48,6 +48,15 @@ class DenseWeight(Weight):
         return DenseWeight(self._tensor[start:stop])
 
 
+def filled_up(x: Tensor) -> Tensor:
+    """x with rows of zeros below it, at most an eighth of its own, so that few numbers of rows ever occur.
+
+    oneDNN makes machine code for each number of rows that it multiplies a matrix with, some 300 kB, and keeps it.
+    """
+    missing = -x.shape[0] % (1 << max(x.shape[0].bit_length() - 4, 0))
+    return F.pad(x, (0, 0, 0, missing)) if missing else x
+
+
 def stack(weights: Sequence[Weight], device: torch.device, dtype: torch.dtype) -> DenseWeight:
     """One matrix whose rows are those of all, one after the other, as a tensor of its own on a device."""
     parts = [weight.dense().to(device, dtype) for weight in weights]

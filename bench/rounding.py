@@ -93,7 +93,7 @@ def agreement(questions: Sequence[str]) -> list[tuple[str, str]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(prog="bench rounding", description=__doc__)
-    parser.add_argument("--variants", nargs="*", help="small random models of the tests; none: all of them")
+    parser.add_argument("--variants", nargs="*", help="small random models of the tests; no names: all")
     parser.add_argument("--questions", type=int, default=400, help="for the embedded model; 0: none")
     parser.add_argument("--large", action="store_true", help="the random model of Qwen2.5-0.5B's shape too")
     args = parser.parse_args(arguments)
@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             save_model(Path(folder), name)
             table.add_row(name, *errors(Path(folder)))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class EngineConfig:
     kv_cache_memory: int | None = None
     """Bytes for the KV cache. None: what a full batch of full-length sequences takes, within `kv_fraction`."""
     kv_fraction: float = 0.6
-    """The share that the KV cache may take, when `kv_cache_memory` is None, of what weights and activations leave free."""
+    """The KV cache's share of what weights and activations leave free, when `kv_cache_memory` is None."""
     dtype: DType = "auto"
     """Of weights, activations and KV: `bf16`, `fp16`, `fp32`. `auto` on a CPU: bf16 where the processor has it."""
     quantization: Quantization | None = None

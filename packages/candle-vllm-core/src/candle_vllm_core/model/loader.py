@@ -110,7 +110,7 @@ class Blueprint(Loader):
         return DenseWeight(tensor)
 
     def _hollow(self, *shape: int) -> Tensor:
-        """A tensor of a shape, without memory for it. (The meta device as default would load torch's compiler: a second.)"""
+        """A tensor of a shape, without memory for it. (A default of meta would load torch's compiler: a second.)"""
         return torch.empty((), device=self._device).expand(shape)
 
 

@@ -26,8 +26,9 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from transformers import LlamaConfig, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
+from bench.decode import SHAPE
 from bench.models import random_model
 from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine, MemoryPlan, plan
 from candle_vllm_core.detokenizer import TextStream
@@ -41,16 +42,7 @@ from candle_vllm_core.runtime.stepper import Stepper
 FIRST_WORD = 3
 KNOWN: dict[str, PretrainedConfig | None] = {
     "embedded": None,
-    "qwen2.5-0.5b": Qwen2Config(
-        vocab_size=151936,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        max_position_embeddings=32768,
-    ),
+    "qwen2.5-0.5b": SHAPE,
     "qwen3-wide-heads": Qwen3Config(
         vocab_size=32000,
         hidden_size=512,

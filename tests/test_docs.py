@@ -14,7 +14,7 @@ from textwrap import dedent
 import pytest
 
 import tables
-from candle_vllm_server import settings
+from candle_vllm_server import flags, settings
 from servers import running_server
 from workspace import ROOT, modules
 
@@ -143,3 +143,12 @@ def test_the_example_environment_names_every_variable_once() -> None:
 def test_the_example_environment_asks_for_nothing_unusual() -> None:
     lines = (ROOT / ".example.env").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+def test_flags_that_are_planned_are_refused_by_this_version() -> None:
+    planned = (
+        (ROOT / "docs/CONFIGURATION.md").read_text(encoding="utf-8").partition("### Planned")[2].partition("## ")[0]
+    )
+    named = re.findall(r"`(--[\w-]+)`", planned)
+    assert named
+    assert set(named) - set(flags.UNSUPPORTED) == set()

@@ -1,4 +1,7 @@
-"""Released checkpoints at their real size: the tensors asked for are theirs, and the parameters as many."""
+"""Released checkpoints at their real size: which tensors are asked for, and how many parameters they have.
+
+Names and shapes are those under which transformers saves such a model; each file says where its facts are from.
+"""
 
 import math
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from real_checkpoints import RealCheckpoint, checkpoint_names, real_checkpoint
 from transformers.utils import logging
 from variants import MODELS
 
@@ -44,7 +45,18 @@ def parity() -> Iterator[str]:
         yield f"| `{name}` | {len(measured(name))} | {exact} | {own} | {theirs} | {reader} | {reader + helpers} |"
 
 
-TABLES = {"supported": supported, "parity": parity}
+def names() -> Iterator[str]:
+    """Whose tensors are asked for, and which published index their names are held to."""
+    yield "| `architectures` | at their real size | index of | its names | its bytes |"
+    yield "| --- | --- | --- | --- | --- |"
+    known = [real_checkpoint(name) for name in checkpoint_names()]
+    for name in FAMILIES:
+        own = [real for real in known if real.architecture == name]
+        checkpoints = ", ".join(real.checkpoint for real in own) or "none known"
+        yield f"| `{name}` | {checkpoints} | {' | '.join(index(own))} |"
+
+
+TABLES = {"supported": supported, "parity": parity, "names": names}
 
 
 def table(name: str) -> Iterator[str]:
@@ -55,6 +67,16 @@ def table(name: str) -> Iterator[str]:
 def title(family: Family) -> str:
     """What a family is called: the first line of its reader's docstring."""
     return (inspect.getdoc(family.read) or "").partition("\n")[0].removesuffix(".")
+
+
+def index(checkpoints: Sequence[RealCheckpoint]) -> tuple[str, str, str]:
+    """Of the first of these with a published index: whose it is, its names, its bytes."""
+    for real in checkpoints:
+        if real.index is not None:
+            parts = {"tensors": real.tensors, "ignored": real.ignored, "copies": real.copies}
+            shards = sum(len(part.stored(parts[name])) for name, part in real.index.parts.items())
+            return real.index.of, f"{shards:,}", f"{int(real.index.metadata['total_size']):,}"
+    return "none found", "-", "-"
 
 
 @cache

@@ -1,6 +1,8 @@
 """Released checkpoints at their real size: which tensors are asked for, and how many parameters they have.
 
-Names and shapes are those under which transformers saves such a model; each file says where its facts are from.
+Each file says where its facts are from. Most names and shapes are those under which transformers saves such a model.
+Where a published index was found, the names asked for are held to it: written down as it is, they have as many
+characters as it has, and as many bytes as its `total_size`. Which architectures have none is said below.
 """
 
 import math
@@ -12,12 +14,20 @@ import torch
 from real_checkpoints import RealCheckpoint, Shapes, checkpoint_names, expand, real_checkpoint
 
 from candle_vllm_core.model.build import WITHOUT_EFFECT, expected_shapes
-from candle_vllm_core.model.families import decoder_spec
+from candle_vllm_core.model.families import FAMILIES, decoder_spec
 from candle_vllm_core.model.names import NameMap
 from candle_vllm_core.spec import Decoder
 
 Record = Callable[[str, object], None]
 NAMES = checkpoint_names()
+WITHOUT_CHECKPOINT = {"MinistralForCausalLM", "Ministral3ForCausalLM"}
+"""Architectures that transformers has, of which no released config.json is known here."""
+WITHOUT_INDEX = {
+    *("CohereForCausalLM", "Cohere2ForCausalLM", "DeepseekV2ForCausalLM", "GlmForCausalLM", "Glm4ForCausalLM"),
+    *("GraniteForCausalLM", "Mistral3ForConditionalGeneration", "Olmo2ForCausalLM", "Olmo3ForCausalLM"),
+    *("Qwen2MoeForCausalLM", "Qwen3NextForCausalLM", "SmolLM3ForCausalLM", "StableLmForCausalLM"),
+}
+"""Of these no public copy of an index was found; their names are those under which transformers saves them."""
 
 
 def asked(spec: Decoder, real: RealCheckpoint) -> Shapes:
@@ -40,6 +50,22 @@ def test_the_tensors_asked_for_are_those_of_the_checkpoint(name: str, record_pro
     assert sorted(found.keys() - real.tensors.keys())[:9] == [], "not in the checkpoint"
     assert [(name, shape) for name, shape in found.items() if shape != real.tensors[name]][:9] == []
     assert parameters(found) == real.parameters
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).index])
+def test_the_tensors_asked_for_are_those_of_the_published_index(name: str) -> None:
+    real = real_checkpoint(name)
+    assert real.index is not None
+    found = asked(decoder_spec(real.config), real)
+    text, size = real.index.written({"tensors": found, "ignored": real.ignored, "copies": real.copies})
+    assert len(text) == real.index.characters
+    assert size == real.index.metadata["total_size"]
+
+
+def test_every_architecture_has_a_checkpoint_and_most_have_an_index() -> None:
+    found = [real_checkpoint(name) for name in NAMES]
+    assert FAMILIES.keys() - {real.architecture for real in found} == WITHOUT_CHECKPOINT
+    assert FAMILIES.keys() - {real.architecture for real in found if real.index} == WITHOUT_CHECKPOINT | WITHOUT_INDEX
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).ignored])

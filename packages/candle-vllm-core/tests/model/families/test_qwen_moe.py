@@ -50,6 +50,19 @@ def test_qwen3_30b_a3b() -> None:
     assert (spec.norm, spec.tied, spec.max_position) == (s.Norm(eps=1e-6), False, 40960)
 
 
+def test_qwen3_coder_says_of_itself_what_every_qwen3_does() -> None:
+    coder = dict(real_checkpoint("qwen3-coder-30b-a3b").config)
+    assert (coder["use_qk_norm"], coder["qkv_bias"], coder["shared_expert_intermediate_size"]) == (True, False, 0)
+    same = QWEN3 | {"intermediate_size": 5472, "max_position_embeddings": 262144, "rope_theta": 1e7}
+    assert decoder_spec(coder) == decoder_spec(same)
+
+
+@pytest.mark.parametrize(("config", "value"), [(QWEN3, False), (QWEN2, True)], ids=["qwen3", "qwen2"])
+def test_whether_heads_are_normalised_is_no_choice(config: dict[str, Any], value: bool) -> None:
+    with pytest.raises(ModelLoadError, match="use_qk_norm"):
+        decoder_spec(config | {"use_qk_norm": value})
+
+
 def test_silence_means_what_transformers_takes_it_for() -> None:
     sizes = ("num_experts_per_tok", "num_experts", "moe_intermediate_size", "num_key_value_heads")
     also = ("shared_expert_intermediate_size", "norm_topk_prob", "decoder_sparse_step")

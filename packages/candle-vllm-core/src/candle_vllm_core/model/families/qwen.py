@@ -58,6 +58,7 @@ def qwen3_moe(c: Fields) -> Decoder:
 
 
 def _normalised(c: Fields, attend: Attention) -> Attention:
+    c.refuse("use_qk_norm", (True,), "the heads of Qwen3 are always normalised")
     bias = c.flag("attention_bias")
     return replace(attend, qk_norm=HeadNorm(norm=norm(c)), qkv_bias=bias, out_bias=bias)
 

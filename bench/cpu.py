@@ -1,14 +1,14 @@
 """Ratios of speed on a CPU: the engine beside `transformers` and llama.cpp, on the same random weights, taking turns.
 
 bf16 against bf16 and int8 against q8_0 (one scale for 32 weights; ours has one for a row), at several batches, and a
-prefill. llama.cpp runs in a process of its own, with the Python that `--llama-python` names, which has
-`llama-cpp-python` and `gguf`, which writes the files that it reads. The last columns tell what share of the memory's
-speed decoding reached: the bytes of all weights, once a step, over the time that a plain read of as many takes.
+prefill. Each runs in a process of its own: llama.cpp with the Python that `--llama-python` names, which has
+`llama-cpp-python` and `gguf`, which writes the files that it reads. A ratio is the median of the rounds' own ratios.
+The last column tells what share of the memory's speed decoding reached: the bytes of all weights, once a step, over
+the time that a plain read of as many takes.
 """
 
 import argparse
 import json
-import logging
 import statistics
 import subprocess
 import sys
@@ -20,10 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
-from transformers.utils import logging as transformers_logging
 
-from bench.decode import CACHE, SHAPE, Contender, Prompts, Transformers, model_directory, prompts, seconds
-from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine
+from bench.decode import CACHE, SHAPE, Prompts, model_directory, prompts, seconds
 
 READ_BYTES = 1 << 30
 PEER = Path(__file__).with_name("_llama_peer.py")
@@ -40,41 +38,18 @@ SHAPE_FIELDS = (
 )
 
 
-class Engine:
-    """The engine as programs use it."""
+class Apart:
+    """A contender in a process of its own, which is spoken to in lines of JSON."""
 
-    def __init__(self, path: Path, quantization: str | None, batch: int, threads: int) -> None:
-        self.name = f"engine {quantization or 'bf16'}"
-        config = EngineConfig(
-            model_path=path,
-            device="cpu",
-            dtype="bf16",
-            quantization=quantization,
-            max_batch_size=batch,
-            kv_cache_memory=1 << 29,
-            enable_prefix_cache=False,
-            num_threads=threads,
-        )
-        self._engine = InferenceEngine(config)
-
-    def generate(self, given: Prompts, new_tokens: int) -> list[list[int]]:
-        """See `Contender.generate`."""
-        params = GenerationParams(max_tokens=new_tokens, temperature=0, ignore_eos=True)
-        return [list(answer.tokens) for answer in self._engine.generate_batch(given, params)]
-
-
-class Llama:
-    """llama.cpp in a process of its own, which is spoken to in lines of JSON."""
-
-    def __init__(self, python: Path, model: Path, batch: int, length: int, threads: int) -> None:
-        self.name = f"llama.cpp {model.stem}"
-        command = [str(python), str(PEER), str(model), str(batch), str(length), str(threads)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, name: str, command: Sequence[str | Path | int]) -> None:
+        self.name = name
+        words = [str(word) for word in command]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def generate(self, given: Prompts, new_tokens: int) -> list[list[int]]:
         """See `Contender.generate`."""
         if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("llama.cpp has no pipes")
+            raise RuntimeError(f"{self.name} has no pipes")
         print(json.dumps({"prompts": given, "new_tokens": new_tokens}), file=self._process.stdin, flush=True)
         answers: list[list[int]] = json.loads(self._process.stdout.readline())
         return answers
@@ -106,43 +81,42 @@ def weight_bytes(path: Path) -> dict[str, float]:
     return {"bf16": 2 * numbers, "int8": numbers, "q8_0": numbers * 34 / 32, "transformers": 2 * numbers}
 
 
-def turns(
-    contenders: Sequence[Contender], batch: int, length: int, new_tokens: int, rounds: int
-) -> list[tuple[float, float]]:
-    """Decode and prefill tokens per second of each, medians over the rounds, in each of which all take their turn."""
-    decode: list[list[float]] = [[] for _ in contenders]
-    prefill: list[list[float]] = [[] for _ in contenders]
+def turns(contenders: Sequence[Apart], batch: int, length: int, new_tokens: int, rounds: int) -> list[list[float]]:
+    """Tokens per second of each, of decoding or (with one new token) of prefill: one number for each round."""
+    found: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender.generate(prompts(batch, length, 999), 2)
     for turn in range(rounds):
-        for number, contender in enumerate(contenders):
+        for contender, own in zip(contenders, found, strict=True):
             first = seconds(contender, prompts(batch, length, 2 * turn), 1)
-            prefill[number].append(batch * length / first)
-            if new_tokens > 1:
-                whole = seconds(contender, prompts(batch, length, 2 * turn + 1), new_tokens)
-                decode[number].append(batch * (new_tokens - 1) / (whole - first))
-    return [
-        (statistics.median(own) if own else 0.0, statistics.median(other))
-        for own, other in zip(decode, prefill, strict=True)
-    ]
-
-
-def contenders_of(path: Path, args: argparse.Namespace) -> list[Contender]:
-    """Ours, then the peers that there are."""
-    most = max(args.batch)
-    found: list[Contender] = [Engine(path, how, most, args.threads) for how in (None, "int8")]
-    if args.transformers:
-        found.append(Transformers(path, "bf16", most))
-    if args.llama_python is not None:
-        length = max(args.prefill, args.prompt + args.new_tokens) + 16
-        files = [write_gguf(args.llama_python, path, kind) for kind in ("bf16", "q8_0")]
-        found += [Llama(args.llama_python, file, most, length, args.threads) for file in files]
+            if new_tokens == 1:
+                own.append(batch * length / first)
+                continue
+            whole = seconds(contender, prompts(batch, length, 2 * turn + 1), new_tokens)
+            own.append(batch * (new_tokens - 1) / (whole - first))
     return found
 
 
-def ratio(own: dict[str, float], ours: str, peer: str) -> str:
-    """How many times as fast as a peer, if it is there."""
-    return f"{own[ours] / own[peer]:.2f}" if own.get(peer) else "-"
+def contenders_of(path: Path, args: argparse.Namespace) -> list[Apart]:
+    """Ours, then the peers that there are."""
+    most = max(args.batch)
+    kinds = ["bf16", "int8", *(["transformers"] if args.transformers else [])]
+    names = {kind: kind if kind == "transformers" else f"engine {kind}" for kind in kinds}
+    ours = (sys.executable, "-m", "bench._cpu_peer")
+    found = [Apart(names[kind], (*ours, kind, path, most, args.threads)) for kind in kinds]
+    if args.llama_python is not None:
+        length = max(args.prefill, args.prompt + args.new_tokens) + 16
+        for kind in ("bf16", "q8_0"):
+            file = write_gguf(args.llama_python, path, kind)
+            found.append(Apart(f"llama.cpp {kind}", (args.llama_python, PEER, file, most, length, args.threads)))
+    return found
+
+
+def ratio(own: dict[str, list[float]], ours: str, peer: str) -> str:
+    """How many times as fast as a peer, if it is there: the median of the rounds' own ratios."""
+    if peer not in own:
+        return "-"
+    return f"{statistics.median(a / b for a, b in zip(own[ours], own[peer], strict=True)):.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -157,9 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--llama-python", type=Path, help="a Python that has llama-cpp-python and gguf")
     parser.add_argument("--no-transformers", dest="transformers", action="store_false")
     args = parser.parse_args(arguments)
-    logging.getLogger("candle_vllm_core").setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
     path = model_directory()
     contenders = contenders_of(path, args)
@@ -171,16 +142,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for batch in (*args.batch, *([0] if args.prefill else [])):
         before = read_speed()
         if batch:
-            rows = [decode for decode, _ in turns(contenders, batch, args.prompt, args.new_tokens, args.rounds)]
+            rows = turns(contenders, batch, args.prompt, args.new_tokens, args.rounds)
         else:
-            rows = [prefill for _, prefill in turns(contenders, 1, args.prefill, 1, args.rounds)]
+            rows = turns(contenders, 1, args.prefill, 1, args.rounds)
         read = (before + read_speed()) / 2
         own = dict(zip(names, rows, strict=True))
         for name in names:
-            share = sizes[name.rsplit(" ", 1)[-1]] * own[name] / max(batch, 1) / read
+            speed = statistics.median(own[name])
+            share = sizes[name.rsplit(" ", 1)[-1]] * speed / read
             against = (ratio(own, name, peer) for peer in ("llama.cpp bf16", "llama.cpp q8_0", "transformers"))
             label = str(batch) if batch else f"prefill {args.prefill}"
-            table.add_row(label, name, f"{own[name]:.1f}", *against, f"{share:.2f}" if batch == 1 else "")
+            table.add_row(label, name, f"{speed:.1f}", *against, f"{share:.2f}" if batch == 1 else "")
         table.add_row(
             "",
             f"plain read: {before / 1e9:.0f} GB/s before, {2 * read / 1e9 - before / 1e9:.0f} after",

@@ -76,12 +76,16 @@ def _flash(
     """What is given, and the logarithm of the sum of all exponentials [batch, heads, queries]."""
     if k.shape[1] != q.shape[1]:
         k, v = (side.expand(-1, q.shape[1], -1, -1) for side in (k, v))
+    if lone := q.is_cpu and q.shape[0] * q.shape[1] == 1 and q.shape[2] <= QUERIES_AT_ONCE:
+        # Work for one thread alone would be shared out inside its matrix products, which changes their sums.
+        q, k, v = (part.expand(2, -1, -1, -1) for part in (q, k, v))
     if not with_total:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), None
-    found, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, 0.0, False, attn_mask=mask[(None,) * (4 - mask.dim())], scale=scale
-    )
-    return found, total
+        found, total = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), None
+    else:
+        found, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, False, attn_mask=mask[(None,) * (4 - mask.dim())], scale=scale
+        )
+    return (found[:1], None if total is None else total[:1]) if lone else (found, total)
 
 
 def _written_out(

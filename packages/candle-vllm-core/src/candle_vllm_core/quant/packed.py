@@ -21,12 +21,9 @@ class PackedWeight(Weight):
     def __init__(self, tensor: Tensor) -> None:
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
-        self._lone_row_differs = not _same_bits_alone(self._packed, self.shape[1])
 
     def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
-        if x.shape[0] == 1 and self._lone_row_differs:
-            return _multiply(x.expand(2, -1), self._packed, bias)[:1]
         return _multiply(filled_up(x), self._packed, bias)[: x.shape[0]]
 
     def dense(self) -> Tensor:
@@ -69,10 +66,3 @@ def can_pack(dtype: torch.dtype) -> bool:
 def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
     return result
-
-
-def _same_bits_alone(packed: Tensor, columns: int) -> bool:
-    """Whether one row is summed up in the same order as two; a bias that nearly cancels the sums makes it visible."""
-    x = torch.randn((2, columns), generator=torch.Generator().manual_seed(0)).to(packed.dtype)
-    bias = -_multiply(x, packed, None)[0]
-    return torch.equal(_multiply(x, packed, bias)[:1], _multiply(x[:1], packed, bias))

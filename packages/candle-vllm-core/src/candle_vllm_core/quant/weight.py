@@ -48,12 +48,19 @@ class DenseWeight(Weight):
         return DenseWeight(self._tensor[start:stop])
 
 
+FEWEST_ROWS = 4
+"""oneDNN reads a matrix up to a tenth faster for 4 rows than for 1 or 2, and sums up a row of 4 as one of more."""
+
+
 def filled_up(x: Tensor) -> Tensor:
-    """x with rows of zeros below it, at most an eighth of its own, so that few numbers of rows ever occur.
+    """x with more rows below it, no fewer than 4 and at most an eighth of its own, so that few numbers of rows occur.
 
     oneDNN makes machine code for each number of rows that it multiplies a matrix with, some 300 kB, and keeps it.
     """
-    missing = -x.shape[0] % (1 << max(x.shape[0].bit_length() - 4, 0))
+    rows = x.shape[0]
+    if rows == 1:
+        return x.repeat(FEWEST_ROWS, 1)
+    missing = FEWEST_ROWS - rows if rows < FEWEST_ROWS else -rows % (1 << max(rows.bit_length() - 4, 0))
     return F.pad(x, (0, 0, 0, missing)) if missing else x
 
 

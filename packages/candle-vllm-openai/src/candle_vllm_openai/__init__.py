@@ -47,7 +47,7 @@ from .params import to_generation_params
 from .parse import parse_request
 from .stream import collect, merge_tool_call_delta, to_chat_response
 from .types.messages import ContentPart, Message, Role
-from .types.requests import ChatCompletionRequest, ResponseFormat, StreamOptions
+from .types.requests import ChatCompletionRequest
 from .types.responses import (
     ChatChoice,
     ChatCompletionChunk,
@@ -61,7 +61,11 @@ from .types.responses import (
     TopLogprob,
     Usage,
 )
+from .types.sampling import StreamOptions
+from .types.structured import JsonSchemaFormat, ResponseFormat, StructuredOutputs
 from .types.tools import (
+    AllowedTools,
+    AllowedToolsChoice,
     FunctionCall,
     FunctionCallDelta,
     FunctionDefinition,
@@ -74,6 +78,8 @@ from .types.tools import (
 
 __all__ = [
     "AdapterConfig",
+    "AllowedTools",
+    "AllowedToolsChoice",
     "ApiError",
     "CancelledError",
     "CandleVllmError",
@@ -110,6 +116,7 @@ __all__ = [
     "GenerationParams",
     "GenerationStats",
     "InferenceEngine",
+    "JsonSchemaFormat",
     "Message",
     "ModelInfo",
     "ModelLoadError",
@@ -122,6 +129,7 @@ __all__ = [
     "Role",
     "ScriptedEngine",
     "StreamOptions",
+    "StructuredOutputs",
     "TokenLogprob",
     "TokenizationError",
     "Tool",

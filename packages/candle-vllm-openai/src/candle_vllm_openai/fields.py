@@ -1,14 +1,15 @@
-"""Which fields of a chat completion request are honoured, refused by name, or documented no-ops: one table.
+"""Which fields of each endpoint's requests are honoured, refused by name, or documented no-ops: one table.
 
 `[]` in a path stands for every entry of a list; fields below a refused one or a no-op are not listed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Status = Literal["honoured", "refused", "no-op"]
+Endpoint = Literal["chat/completions", "completions", "embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,51 +20,103 @@ class Field:
     status: Status
     note: str = ""
     """For a refused one why, and what else there is; for the others, what a user would not expect."""
+    extension: bool = False
+    """Whether it is not OpenAI's own but one of vLLM's."""
 
 
 def _rows(status: Status, paths: str, note: str = "") -> list[Field]:
     return [Field(path, status, note) for path in paths.split()]
 
 
-_TOOLS_LATER = "this version does not call tools"
-_CACHE = "the prefix cache works by itself and has no settings in a request"
+def _extensions(*rows: Field) -> list[Field]:
+    return [replace(row, extension=True) for row in rows]
 
-_ROWS = [
-    *_rows("honoured", "messages model temperature top_p n stop max_tokens max_completion_tokens seed stream"),
-    *_rows("honoured", "presence_penalty frequency_penalty logit_bias logprobs top_logprobs"),
-    *_rows("honoured", "top_k min_p repetition_penalty min_tokens ignore_eos stop_token_ids priority"),
-    Field(
-        "chat_template_kwargs", "honoured", "names that the model's template reads; enable_thinking and thinking always"
-    ),
+
+_CACHE = "the prefix cache works by itself; cache_salt keeps requests apart"
+_TEXT_ONLY = "the model reads text only"
+_STRUCTURED = "write it within structured_outputs, or as response_format"
+_IF_SHOWN = "if the model's template has a place for it"
+
+_SAMPLING = [
+    *_rows("honoured", "model temperature top_p n stop seed stream max_tokens presence_penalty frequency_penalty"),
+    *_rows("honoured", "logit_bias"),
     Field("stream_options", "honoured", "with stream only"),
     Field("stream_options.include_usage", "honoured"),
     Field("stream_options.include_obfuscation", "honoured", "false only: chunks are never padded"),
-    Field("response_format", "honoured", "of type text only"),
-    Field("response_format.type", "honoured", "text only; this version does not constrain answers"),
-    Field("response_format.json_schema", "refused", "this version does not constrain answers; ask in the prompt"),
-    Field("modalities", "honoured", '["text"] only'),
     Field("best_of", "honoured", "only if it equals n"),
-    Field("tools", "honoured", f"an empty list only; {_TOOLS_LATER}"),
-    Field("tool_choice", "honoured", f"none and auto only; {_TOOLS_LATER}"),
-    Field("service_tier", "no-op", "auto and default only"),
-    *_rows("no-op", "user metadata store safety_identifier prompt_cache_key"),
-    Field("parallel_tool_calls", "refused", _TOOLS_LATER),
-    *_rows("refused", "functions function_call", f"deprecated by OpenAI; {_TOOLS_LATER}"),
-    Field("reasoning_effort", "refused", "this version does not steer reasoning; see chat_template_kwargs"),
-    *_rows(
-        "refused",
-        "structured_outputs guided_json guided_regex guided_choice guided_grammar",
-        "answers are not constrained",
+    Field("user", "no-op"),
+    *_extensions(
+        *_rows("honoured", "top_k min_p repetition_penalty min_tokens ignore_eos stop_token_ids bad_words priority"),
+        Field("cache_salt", "honoured", "the prefix cache is shared with requests of the same salt only"),
+        Field("structured_outputs", "honoured", "exactly one of json, json_object, regex, choice and grammar"),
+        *_rows("honoured", "structured_outputs.json structured_outputs.json_object"),
+        Field("structured_outputs.regex", "honoured", "in the syntax of Rust's regex, without look-around"),
+        Field("structured_outputs.choice", "honoured"),
+        Field("structured_outputs.grammar", "honoured", "written like Lark's; it begins at the rule start"),
+        Field("structured_outputs.disable_any_whitespace", "honoured", "with json and json_object"),
+        Field("structured_outputs.disable_fallback", "refused", "there is one engine of grammars, and no fallback"),
+        Field(
+            "structured_outputs.disable_additional_properties", "refused", "write additionalProperties into the schema"
+        ),
+        Field("structured_outputs.whitespace_pattern", "refused", "see disable_any_whitespace"),
+        Field("structured_outputs.structural_tag", "refused", "write a grammar"),
+        *_rows("refused", "guided_json guided_regex guided_choice guided_grammar", _STRUCTURED),
+        *_rows("refused", "guided_decoding_backend guided_whitespace_pattern", _STRUCTURED),
+        *_rows("refused", "use_beam_search length_penalty", "answers are drawn, not searched for"),
+        Field("allowed_token_ids", "refused", "use logit_bias, or structured_outputs"),
+        Field("include_stop_str_in_output", "refused", "an answer never shows what ended it"),
+        *_rows("refused", "skip_special_tokens spaces_between_special_tokens", "an answer never shows control tokens"),
+        Field("truncate_prompt_tokens", "refused", "nothing is cut silently; send a shorter prompt"),
+        *_rows("refused", "return_tokens_as_token_ids return_token_ids", "logprobs have the bytes of each token"),
+        Field("request_id", "refused", "send it as the header X-Request-Id"),
+        *_rows("refused", "kv_transfer_params vllm_xargs logits_processors", "a request brings no code"),
     ),
-    Field("verbosity", "refused", "ask for a short or a long answer in the prompt"),
-    *_rows("refused", "prompt_cache_options prompt_cache_retention cache_salt", _CACHE),
+]
+
+_CHAT = [
+    Field("messages", "honoured"),
+    *_SAMPLING,
+    *_rows("honoured", "max_completion_tokens logprobs top_logprobs"),
+    Field("response_format", "honoured"),
+    Field("response_format.type", "honoured", "text, json_object or json_schema"),
+    *_rows("honoured", "response_format.json_schema response_format.json_schema.name"),
+    Field("response_format.json_schema.description", "no-op", "say it to the model in a message"),
+    Field("response_format.json_schema.schema", "honoured"),
+    Field("response_format.json_schema.strict", "honoured", "the answer follows the schema either way"),
+    Field("modalities", "honoured", '["text"] only'),
+    Field("tools", "honoured", "an empty list is the same as none, and keeps the server's own tools out"),
+    *_rows("honoured", "tools[].type tools[].function tools[].function.name tools[].function.description"),
+    *_rows("honoured", "tools[].function.parameters tools[].function.strict"),
+    Field("tools[].custom", "refused", "tools are functions; describe it as one with a single text argument"),
+    Field("tool_choice", "honoured", "enforced: what was asked for cannot be left out"),
+    *_rows("honoured", "tool_choice.type tool_choice.function tool_choice.function.name tool_choice.allowed_tools"),
+    *_rows("honoured", "tool_choice.allowed_tools.mode tool_choice.allowed_tools.tools"),
+    Field("tool_choice.custom", "refused", "tools are functions"),
+    Field("parallel_tool_calls", "honoured"),
+    Field("reasoning_effort", "honoured", "if the model's template knows it"),
+    Field("service_tier", "no-op", "auto and default only"),
+    *_rows("no-op", "metadata store safety_identifier prompt_cache_key"),
+    *_rows("refused", "functions function_call", "deprecated by OpenAI; use tools and tool_choice"),
+    Field("verbosity", "refused", "ask for a short or a long answer in a message"),
+    *_rows("refused", "prompt_cache_options prompt_cache_retention", _CACHE),
     Field("audio", "refused", "this server writes text only"),
     Field("prediction", "refused", "there is no predicted output"),
     Field("moderation", "refused", "there is no moderation"),
     Field("web_search_options", "refused", "there is no web search"),
     Field("suffix", "refused", "a chat answer has nothing after it"),
+    *_extensions(
+        Field("chat_template_kwargs", "honoured", "names that the model's template reads; enable_thinking always"),
+        Field("chat_template", "refused", "a request brings no template; the model's own is used"),
+        *_rows("refused", "add_generation_prompt add_special_tokens", "the prompt is rendered for an answer"),
+        Field("continue_final_message", "refused", "the answer is a message of its own"),
+        Field("documents", "refused", "put them into a message"),
+        *_rows("refused", "media_io_kwargs mm_processor_kwargs", _TEXT_ONLY),
+        Field("echo", "refused", "the answer does not repeat the prompt"),
+        Field("prompt_logprobs", "refused", "ask at /v1/completions, with echo and logprobs"),
+        Field("include_reasoning", "refused", "reasoning comes in reasoning_content"),
+    ),
     *_rows("honoured", "messages[].role messages[].content messages[].name messages[].tool_call_id"),
-    Field("messages[].tool_calls", "honoured", "if the model's template has a place for them"),
+    Field("messages[].tool_calls", "honoured", _IF_SHOWN),
     *_rows("honoured", "messages[].tool_calls[].id messages[].tool_calls[].type messages[].tool_calls[].function"),
     *_rows("honoured", "messages[].tool_calls[].function.name messages[].tool_calls[].function.arguments"),
     Field("messages[].tool_calls[].custom", "refused", "calls of custom tools have no place in a model's template"),
@@ -71,17 +124,50 @@ _ROWS = [
     Field("messages[].annotations", "no-op", "what the official client writes back"),
     Field("messages[].audio", "refused", "this server reads text only"),
     Field("messages[].function_call", "refused", "deprecated by OpenAI; write it as tool_calls"),
+    *_extensions(
+        Field("messages[].reasoning_content", "honoured", "of assistant messages, if the model's template shows it"),
+        Field("messages[].reasoning", "honoured", "another name of reasoning_content"),
+        Field("messages[].tool_calls[].index", "no-op", "what is left of a stream's deltas"),
+    ),
     *_rows("honoured", "messages[].content[].type messages[].content[].text messages[].content[].refusal"),
-    *_rows("refused", "messages[].content[].image_url messages[].content[].input_audio", "the model reads text only"),
-    Field("messages[].content[].file", "refused", "the model reads text only; put the file's text into the message"),
+    *_rows("refused", "messages[].content[].image_url messages[].content[].input_audio", _TEXT_ONLY),
+    Field("messages[].content[].file", "refused", f"{_TEXT_ONLY}; put the file's text into the message"),
     Field("messages[].content[].prompt_cache_breakpoint", "refused", _CACHE),
+    *_extensions(
+        *_rows("refused", "messages[].content[].video_url messages[].content[].audio_url", _TEXT_ONLY),
+        *_rows("refused", "messages[].content[].image_embeds messages[].content[].audio_embeds", _TEXT_ONLY),
+    ),
 ]
 
-FIELDS: dict[str, Field] = {field.path: field for field in _ROWS}
-"""Every field that OpenAI's chat completion request has, and vLLM's extensions that are known here, by path."""
+_COMPLETIONS = [
+    Field("prompt", "honoured", "a text, several, token ids, or several lists of them"),
+    *_SAMPLING,
+    Field("logprobs", "honoured", "how many of the likeliest tokens to give at each position"),
+    Field("echo", "honoured"),
+    Field("suffix", "refused", "nothing can be written after the answer"),
+    *_extensions(
+        *_rows("refused", "prompt_embeds", "a prompt is text or token ids"),
+        Field("response_format", "refused", "ask at /v1/chat/completions, or with structured_outputs"),
+        Field("add_special_tokens", "refused", "send token ids to have no mark added"),
+        Field("prompt_logprobs", "refused", "use echo with logprobs"),
+    ),
+]
+
+_EMBEDDINGS = [
+    Field("input", "honoured", "a text, several, token ids, or several lists of them"),
+    *_rows("honoured", "model encoding_format dimensions"),
+    Field("user", "no-op"),
+]
+
+FIELDS: dict[Endpoint, dict[str, Field]] = {
+    "chat/completions": {row.path: row for row in _CHAT},
+    "completions": {row.path: row for row in _COMPLETIONS},
+    "embeddings": {row.path: row for row in _EMBEDDINGS},
+}
+"""Every field that OpenAI's requests have, and vLLM's extensions that are known here: by endpoint, then by path."""
 
 
-def refusal(path: str) -> str | None:
+def refusal(endpoint: Endpoint, path: str) -> str | None:
     """Why the field at `path` is refused, or None if it is not."""
-    field = FIELDS.get(path)
+    field = FIELDS[endpoint].get(path)
     return f"is not honoured: {field.note}" if field is not None and field.status == "refused" else None

@@ -4,21 +4,55 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from candle_vllm_core import GenerationParams
+from candle_vllm_core import Constraint, GenerationParams
 
 from .config import AdapterConfig
-from .types.requests import MAX_INT, ChatCompletionRequest
+from .types.requests import ChatCompletionRequest
+from .types.sampling import MAX_INT, SamplingRequest
 
 Number = TypeVar("Number", int, float)
 
 
 def to_generation_params(
-    request: ChatCompletionRequest, *, choice: int = 0, room: int | None = None, defaults: AdapterConfig | None = None
+    request: ChatCompletionRequest,
+    *,
+    choice: int = 0,
+    room: int | None = None,
+    defaults: AdapterConfig | None = None,
+    constraint: Constraint | None = None,
 ) -> GenerationParams:
-    """The parameters of one choice of a request.
+    """The parameters of one choice of a chat request.
 
     `choice` is added to the seed. `room` is how many tokens the context has left, for a request that gives no limit
     (None: the engine ends the answer where its context ends). `defaults` fill what the request leaves out.
+    `constraint` is the form of the answer, which depends on the model's way to call tools and to reason.
+
+    Raises:
+        ParameterError: names the parameter.
+    """
+    return sampling_params(
+        request,
+        choice=choice,
+        room=room,
+        defaults=defaults,
+        constraint=constraint,
+        logprobs=request.logprobs,
+        top_logprobs=request.top_logprobs,
+    )
+
+
+def sampling_params(
+    request: SamplingRequest,
+    *,
+    choice: int = 0,
+    room: int | None = None,
+    defaults: AdapterConfig | None = None,
+    constraint: Constraint | None = None,
+    logprobs: bool = False,
+    top_logprobs: int = 0,
+    prompt_logprobs: int | None = None,
+) -> GenerationParams:
+    """The parameters of one choice of any request for text; what its endpoint says in its own way is given.
 
     Raises:
         ParameterError: names the parameter.
@@ -37,11 +71,15 @@ def to_generation_params(
         stop_token_ids=given.stop_token_ids or (),
         ignore_eos=given.ignore_eos,
         min_tokens=given.min_tokens,
-        logprobs=given.logprobs,
-        top_logprobs=given.top_logprobs,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        prompt_logprobs=prompt_logprobs,
         logit_bias=None if given.logit_bias is None else {int(key): bias for key, bias in given.logit_bias.items()},
+        bad_words=given.bad_words or (),
         seed=None if given.seed is None else given.seed + choice,
         priority=given.priority,
+        constraint=constraint,
+        cache_salt=given.cache_salt,
     )
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Tag, model_validator
 from pydantic import Field as Bounds
 
-from .strict import Strict, invalid, unsupported
-from .tools import ToolCall
+from .strict import Strict, invalid, list_or_text, unsupported
+from .tools import MAX_CALLS, ToolCall
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -40,11 +40,6 @@ class ContentPart(Strict):
         return self.text or self.refusal or ""
 
 
-def list_or_text(value: object) -> str:
-    """Which member of a union of text and list a value belongs to."""
-    return "as list" if isinstance(value, list) else "as text"
-
-
 Content = Annotated[
     Annotated[str, Tag("as text")]
     | Annotated[list[ContentPart], Bounds(min_length=1, max_length=4096), Tag("as list")],
@@ -60,8 +55,10 @@ class Message(Strict):
     role: Role
     content: Content | None = None
     name: Annotated[str, Bounds(max_length=256)] | None = None
-    tool_calls: Annotated[list[ToolCall], Bounds(max_length=128)] | None = None
+    tool_calls: Annotated[list[ToolCall], Bounds(max_length=MAX_CALLS)] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
     refusal: str | None = None
     annotations: Annotated[list[Any], Bounds(max_length=1024)] | None = None
 
@@ -103,15 +100,23 @@ class Message(Strict):
         return self.refusal if self.content is None else self.content
 
     @property
+    def thoughts(self) -> str | None:
+        """The reasoning before the answer, under either of its names."""
+        return self.reasoning if self.reasoning_content is None else self.reasoning_content
+
+    @property
     def num_chars(self) -> int:
         """How long the message is, for deciding where to render it."""
-        return len(self.text or "") + sum(len(call.function.arguments) for call in self.tool_calls or ())
+        written = len(self.text or "") + len(self.thoughts or "")
+        return written + sum(len(call.function.arguments) for call in self.tool_calls or ())
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
-        for field in ("tool_calls", "refusal", "annotations"):
+        for field in ("tool_calls", "reasoning_content", "reasoning", "refusal", "annotations"):
             if self.role != "assistant" and getattr(self, field):
                 raise unsupported(f"has no place in a message of role {self.role}", field)
+        if None not in (self.reasoning_content, self.reasoning) and self.reasoning_content != self.reasoning:
+            raise invalid("is not the same as `reasoning_content`; give one of them", "reasoning")
         if (self.role == "tool") != (self.tool_call_id is not None):
             raise invalid("is missing" if self.role == "tool" else "belongs to messages of role tool", "tool_call_id")
         if self.refusal is not None and self.content is not None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..fields import refusal
+from ..fields import FIELDS, Endpoint, refusal
 
 MAX_FIELDS = 256
 
@@ -17,6 +17,8 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    endpoint: ClassVar[Endpoint] = "chat/completions"
+    """Whose table of fields this object stands in; what several endpoints take stands alike in the tables of all."""
     table_path: ClassVar[str | None] = None
     """Where this object stands in the table of fields, with a dot at its end; None if the table does not list it."""
 
@@ -29,10 +31,15 @@ class Strict(BaseModel):
             raise invalid(f"has {len(data)} fields; no object has more than {MAX_FIELDS}")
         given = {name: value for name, value in data.items() if value is not None}
         for name in given if cls.table_path is not None else ():
-            reason = refusal(f"{cls.table_path}{name}")
+            reason = refusal(cls.endpoint, f"{cls.table_path}{name}")
             if reason is not None:
                 raise unsupported(reason, name)
         return given
+
+
+def list_or_text(value: object) -> str:
+    """Which member of a union of text and list a value belongs to."""
+    return "as list" if isinstance(value, list) else "as text"
 
 
 def at_most(limit: int) -> BeforeValidator:
@@ -58,3 +65,10 @@ def invalid(reason: str, field: str | None = None) -> PydanticCustomError:
 
 def _named(field: str | None) -> dict[str, str]:
     return {} if field is None else {"field": field}
+
+
+def only(path: str, value: Any, allowed: bool, *, endpoint: Endpoint = "chat/completions") -> Any:
+    """`value`, if it is allowed; otherwise the error says what the table honours of the field at `path`."""
+    if not allowed:
+        raise unsupported(f"is honoured for {FIELDS[endpoint][path].note}")
+    return value

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, Self, overload
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 from pydantic import Field as Bounds
 
 from .strict import Strict
 
-ToolName = Annotated[str, Bounds(min_length=1, max_length=256)]
+MAX_CALLS = 128
+
+CalledName = Annotated[str, Bounds(min_length=1, max_length=256)]
+ToolName = Annotated[str, Bounds(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}$")]
+"""OpenAI's characters, and those of MCP's names."""
 
 
 class FunctionDefinition(Strict):
     """A function that the model may call: its name, what it does, and a JSON schema of its arguments."""
+
+    table_path: ClassVar[str | None] = "tools[].function."
 
     name: ToolName
     description: str | None = None
@@ -54,6 +60,7 @@ class Tool(Strict):
     model_config = ConfigDict(
         ignored_types=(_FunctionOf,), validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
+    table_path: ClassVar[str | None] = "tools[]."
 
     type: Literal["function"] = "function"
     definition: FunctionDefinition = Bounds(alias="function")
@@ -63,17 +70,60 @@ class Tool(Strict):
 class FunctionName(Strict):
     """The function that a tool choice names."""
 
+    table_path: ClassVar[str | None] = "tool_choice.function."
+
     name: ToolName
 
 
 class NamedToolChoice(Strict):
     """A tool choice that asks for one function."""
 
+    table_path: ClassVar[str | None] = "tool_choice."
+
     type: Literal["function"] = "function"
     function: FunctionName
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The one name, as a set."""
+        return frozenset({self.function.name})
 
-ToolChoice = Literal["none", "auto", "required"] | NamedToolChoice
+
+class AllowedTools(Strict):
+    """Some of the tools, and whether one of them has to be called."""
+
+    table_path: ClassVar[str | None] = "tool_choice.allowed_tools."
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedToolChoice], Bounds(min_length=1, max_length=128)]
+
+
+class AllowedToolsChoice(Strict):
+    """A tool choice that leaves some of the tools."""
+
+    table_path: ClassVar[str | None] = "tool_choice."
+
+    type: Literal["allowed_tools"] = "allowed_tools"
+    allowed_tools: AllowedTools
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the tools that are left."""
+        return frozenset(tool.function.name for tool in self.allowed_tools.tools)
+
+
+def _kind_of_choice(value: object) -> str:
+    if isinstance(value, AllowedToolsChoice) or (isinstance(value, dict) and value.get("type") == "allowed_tools"):
+        return "of some"
+    return "of one" if isinstance(value, dict | NamedToolChoice) else "as word"
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("as word")]
+    | Annotated[NamedToolChoice, Tag("of one")]
+    | Annotated[AllowedToolsChoice, Tag("of some")],
+    Discriminator(_kind_of_choice),
+]
 """Whether, or which, tool is to be called."""
 
 
@@ -82,7 +132,7 @@ class FunctionCall(Strict):
 
     table_path: ClassVar[str | None] = "messages[].tool_calls[].function."
 
-    name: ToolName
+    name: CalledName
     arguments: str
 
 
@@ -91,9 +141,11 @@ class ToolCall(Strict):
 
     table_path: ClassVar[str | None] = "messages[].tool_calls[]."
 
-    id: str
+    id: Annotated[str, Bounds(min_length=1, max_length=256)]
     type: Literal["function"]
     function: FunctionCall
+    index: Annotated[int | None, Bounds(ge=0, le=MAX_CALLS, exclude=True)] = None
+    """What is left of a stream's deltas; it is not written out."""
 
 
 class FunctionCallDelta(BaseModel):

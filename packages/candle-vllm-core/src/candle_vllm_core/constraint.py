@@ -45,7 +45,8 @@ class Constraint:
     choice: Sequence[str] | None = None
     """One of these texts, each at least one character."""
     grammar: str | None = None
-    """A text of this grammar, written like Lark's; it begins at the rule `start`."""
+    """A text of this grammar, written like Lark's; it begins at the rule `start`. `<[7]>` stands for the token of id 7,
+    `json_expression` writes a schema as part of a rule."""
     compact: bool = False
     """JSON without whitespace between its parts. Else a space may stand there, or the end of a line and up to 32 more
     spaces or tabs."""

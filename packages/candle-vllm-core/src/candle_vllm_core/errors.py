@@ -102,22 +102,27 @@ class ParameterError(GenerationError):
 class ConstraintError(GenerationError):
     """A constraint is refused or failed: `kind` is its field, `keywords` those of a schema that are at fault.
 
-    `reason` says why: something in it cannot be enforced, nothing satisfies it, or it takes too much to follow.
+    `reason` says why: something in it cannot be enforced, nothing satisfies it, or it takes too much to follow. `line`
+    is that of a grammar where the fault lies, from 1; None if it lies nowhere in particular.
     """
 
-    def __init__(self, kind: str, reason: str, keywords: Iterable[str] = ()) -> None:
-        super().__init__(f"the constraint's {kind} cannot be followed: {reason}")
+    def __init__(self, kind: str, reason: str, keywords: Iterable[str] = (), line: int | None = None) -> None:
+        place = "" if line is None else f" (line {line})"
+        super().__init__(f"the constraint's {kind}{place} cannot be followed: {reason}")
         self.kind = kind
         self.reason = reason
         self.keywords = tuple(keywords)
+        self.line = line
 
 
 class ContextLengthError(GenerationError):
     """The prompt alone is longer than the model takes: `prompt_tokens` were given, `limit` is the most."""
 
-    def __init__(self, prompt_tokens: int, limit: int) -> None:
+    def __init__(self, prompt_tokens: int, limit: int, *, answered: bool = True) -> None:
+        """`answered`: the limit is of prompt and answer together."""
+        most = f"{limit}, one of them for the answer" if answered else str(limit)
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens and the engine takes at most {limit}, one of them for the answer; "
+            f"the prompt has {prompt_tokens} tokens and the engine takes at most {most}; "
             "shorten the prompt, or open a model with a longer context"
         )
         self.prompt_tokens = prompt_tokens

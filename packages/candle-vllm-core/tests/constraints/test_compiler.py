@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from candle_vllm_core import Constraint, ConstraintError, EngineClosedError
+from candle_vllm_core import Constraint, ConstraintError, EngineClosedError, json_expression
 from candle_vllm_core.constraints.compiler import MAX_CACHED, Compiler
 from candle_vllm_core.constraints.grammar import grammar_of
 from candle_vllm_core.constraints.matcher import Matcher
@@ -205,6 +205,50 @@ def test_a_grammar_is_never_taken_for_json() -> None:
     text = grammar_of(Constraint(regex="[a-z]")).replace("\n", "")
     wrapped = json.loads(grammar_of(Constraint(grammar=text)))
     assert wrapped["grammars"][0]["lark_grammar"] == text
+
+
+def test_a_grammar_may_name_tokens_by_their_ids(compiler: Compiler, tokenizer: Tokenizer) -> None:
+    mark = tokenizer.encode("<|im_start|>")[0]
+    found = matcher(compiler, grammar=f'start: /[ab]*/ <[{mark}]> "c"')
+    tokens = [*tokenizer.encode("ab"), mark, *tokenizer.encode("c")]
+    assert found.automaton.try_consume_tokens(tokens) == len(tokens)
+    assert found.automaton.is_accepting()
+    spelled = tokenizer.encode("<|im_start|>", control_marks=False)
+    assert matcher(compiler, grammar=f'start: <[{mark}]> "c"').automaton.try_consume_tokens(spelled) == 0
+    assert refused(compiler, Constraint(grammar=f"start: <[{tokenizer.vocab_size + 1000}]>")).line == 1
+
+
+def test_a_schema_is_enforced_as_part_of_a_grammar(compiler: Compiler, tokenizer: Tokenizer) -> None:
+    schema = {"$ref": "#/$defs/digit", "$defs": {"digit": {"type": "integer", "minimum": 0, "maximum": 9}}}
+    found = matcher(compiler, grammar=f'start: "a" value "b"\nvalue: {json_expression(schema)}')
+    assert takes(found, tokenizer, "a7b")
+    assert not takes(found, tokenizer, "a10b")
+
+
+@pytest.mark.parametrize(
+    ("schema", "keywords", "reason"),
+    [
+        ({"not": {}}, ("not",), "not cannot be enforced; leave it out"),
+        ({"$ref": "https://example.com/schema"}, ("$ref",), "Resource 'https://example.com/schema'"),
+        ({"minLength": 3, "maxLength": 2}, (), "Unsatisfiable schema: minLength"),
+        ({"$ref": "#/$defs/none"}, ("$ref",), "Pointer"),
+    ],
+)
+def test_what_is_wrong_in_a_grammar_is_said_with_its_line(
+    compiler: Compiler, schema: dict[str, object], keywords: tuple[str, ...], reason: str
+) -> None:
+    whole = {**schema, "type": "string"}
+    error = refused(compiler, Constraint(grammar=f'start: one two\none: "a"\n\ntwo: {json_expression(whole)}\n'))
+    assert (error.line, error.keywords) == (4, keywords)
+    assert error.reason.startswith(reason)
+    assert "\n" not in error.reason
+
+
+def test_a_lenient_schema_is_enforced_as_far_as_it_can_be(compiler: Compiler, tokenizer: Tokenizer) -> None:
+    schema = {"type": "array", "items": {"type": "null"}, "uniqueItems": True}
+    found = matcher(compiler, grammar=f"start: {json_expression(schema, compact=True, lenient=True)}")
+    assert takes(found, tokenizer, "[null,null]")
+    assert not takes(found, tokenizer, "[1]")
 
 
 def test_forced_tokens_come_with_the_one_before_them(compiler: Compiler, tokenizer: Tokenizer) -> None:

@@ -1,0 +1,157 @@
+"""What formats are put together from: calls written in JSON, and calls between marks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from ..scanner import CallArguments, CallEnd, CallStart, Event, Grammar, Malformed, Scanner, Steps
+from .format import Offered
+
+MAX_NAME_CHARS = 256
+
+Body: TypeAlias = Callable[[Scanner, Offered], Steps[None]]
+"""How calls are read that stand behind a mark."""
+
+_NAMES = ("name", "function", "tool_name")
+_ARGUMENTS = ("arguments", "parameters")
+
+
+def marked(bodies: Mapping[str, Body], first: Body | None = None) -> Callable[[Offered], Grammar]:
+    """Text, and calls behind marks; with `first`, calls may also be the first of the answer, without a mark."""
+
+    def offering(offered: Offered) -> Grammar:
+        def grammar(scan: Scanner) -> Steps[None]:
+            if first is not None:
+                yield from scan.attempt(first(scan, offered))
+            while (mark := (yield from scan.prose(*bodies))) is not None:
+                yield from scan.attempt(bodies[mark](scan, offered))
+
+        return grammar
+
+    return offering
+
+
+def closed(body: Body, closing: str) -> Body:
+    """`body`, and the mark that closes it, if it comes."""
+
+    def both(scan: Scanner, offered: Offered) -> Steps[None]:
+        if (yield from scan.attempt(body(scan, offered), closing)):
+            yield from scan.accept(closing)
+
+    return both
+
+
+def call_object(stop: str = "", *, bare: bool = False) -> Body:
+    """`{"name": ..., "arguments": ...}` with its keys in any order.
+
+    `stop`: a mark that ends the call wherever it stands outside strings. `bare`: nothing but its keys shows that it is
+    a call, so it must have arguments.
+    """
+
+    def body(scan: Scanner, offered: Offered) -> Steps[None]:
+        yield from scan.expect("{")
+        name, held, begun = "", "", False
+        while not (yield from scan.accept("}")):
+            key = yield from text_of(scan)
+            yield from scan.expect(":")
+            if key in _NAMES and not name and (yield from scan.peek()) == '"':
+                name = yield from text_of(scan)
+                _check(name, offered)
+            elif key == "function" and not name:
+                yield from body(scan, offered)
+                begun = True
+            elif key in _ARGUMENTS and not begun and not held and name:
+                yield from arguments(scan, name, stop=stop)
+                begun = True
+            elif key in _ARGUMENTS and not begun and not held:
+                parts: list[str] = []
+                yield from scan.value(_into(parts), stop=stop)
+                held = "".join(parts)
+            else:
+                yield from scan.value(_nowhere, stop=stop)
+            if not (yield from scan.accept(",")):
+                yield from scan.expect("}")
+                break
+        if not begun:
+            if not name or (bare and not held):
+                raise Malformed("no call: a name or arguments are missing")
+            yield from whole_call(name, _object(held or "{}"))
+        elif name:
+            yield CallEnd()
+
+    return body
+
+
+def begin(scan: Scanner, name: str, offered: Offered, *, stop: str = "") -> Steps[None]:
+    """A call whose arguments, a JSON object, come next; they stream verbatim."""
+    _check(name, offered)
+    yield from arguments(scan, name, stop=stop)
+    yield CallEnd()
+
+
+def arguments(scan: Scanner, name: str, *, stop: str = "") -> Steps[None]:
+    """The start of a call, and its arguments: a JSON object, a string that holds one, or null."""
+    match (yield from scan.peek()):
+        case "{":
+            opening = scan.take(1)
+            space = yield from scan.space()
+            if (yield from scan.peek()) not in '"}':
+                raise Malformed("the arguments are no JSON object")
+            yield CallStart(name)
+            yield CallArguments(opening + space)
+            yield from scan.value(CallArguments, depth=1, stop=stop)
+        case _:
+            parts: list[str] = []
+            yield from scan.value(_into(parts), stop=stop)
+            text = _object("".join(parts))
+            yield CallStart(name)
+            yield CallArguments(text)
+
+
+def whole_call(name: str, text: str) -> Steps[None]:
+    """A call that is known at once."""
+    yield CallStart(name)
+    yield CallArguments(text)
+    yield CallEnd()
+
+
+def text_of(scan: Scanner) -> Steps[str]:
+    """One JSON string, decoded."""
+    written = yield from scan.string()
+    try:
+        return str(json.loads(written, strict=False))
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+
+
+def _check(name: str, offered: Offered) -> None:
+    if not 0 < len(name) <= MAX_NAME_CHARS or name not in offered:
+        raise Malformed(f"{name[:MAX_NAME_CHARS]!r} is no tool on offer")
+
+
+def _object(written: str) -> str:
+    """The arguments' JSON object; where they are a string that holds one, or null, as an object."""
+    try:
+        value = json.loads(written)
+        if isinstance(value, str):
+            written, value = value, json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("the arguments are no JSON object") from error
+    if value is None:
+        return "{}"
+    if not isinstance(value, dict):
+        raise Malformed("the arguments are no JSON object")
+    return written
+
+
+def _into(parts: list[str]) -> Callable[[str], Event | None]:
+    def emit(part: str) -> None:
+        parts.append(part)
+
+    return emit
+
+
+def _nowhere(part: str) -> None:
+    """What a call says beside its name and arguments: its own id, its type."""

@@ -1,0 +1,52 @@
+"""`Format`: what is known of one way in which models write calls of tools, and `Offered`, the tools on offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..scanner import Grammar
+
+Schema: TypeAlias = Mapping[str, Any]
+"""A JSON schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The tools on offer: the schema of each one's parameters by the tool's name. None: any name is a tool."""
+
+    schemas: Mapping[str, Schema] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return self.schemas is None or name in self.schemas
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a tool that can be called."""
+        return self.schemas is None or bool(self.schemas)
+
+    def parameter(self, tool: str, name: str) -> Schema:
+        """The schema of one parameter; empty where it is not known."""
+        properties = (self.schemas or {}).get(tool, {}).get("properties")
+        schema = properties.get(name) if isinstance(properties, Mapping) else None
+        return schema if isinstance(schema, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One way in which models write calls of tools."""
+
+    name: str
+    grammar: Callable[[Offered], Grammar]
+    """How an answer with calls of these tools is read."""
+    marks: tuple[str, ...] = ()
+    """Texts in a chat template that show this format."""
+    families: tuple[str, ...] = ()
+    """Starts of the names of architectures whose models write it, in lower case, without `_` and `-`."""
+    tokens: tuple[str, ...] = ()
+    """Control tokens that must be decoded as text for the format to be seen."""
+    parallel: bool = True
+    """Whether one answer can hold several calls."""
+    channels: bool = False
+    """Whether the whole answer is framed, reasoning too: then it is read this way even without tools."""

@@ -1,0 +1,43 @@
+"""Mistral: `[TOOL_CALLS] [{"name": ..., "arguments": {...}}, ...]`, later `[TOOL_CALLS]name[ARGS]{...}`."""
+
+from __future__ import annotations
+
+from ..scanner import Scanner, Steps
+from .calls import MAX_NAME_CHARS, begin, call_object, marked
+from .format import Format, Offered
+
+OPENING, ARGUMENTS, CALL_ID = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
+
+_OBJECT = call_object()
+
+
+def body(scan: Scanner, offered: Offered) -> Steps[None]:
+    """A list of calls, or one call with its name first."""
+    match (yield from scan.peek()):
+        case "[":
+            yield from _list(scan, offered)
+        case "{":
+            yield from _OBJECT(scan, offered)
+        case _:
+            name, mark = yield from scan.upto(ARGUMENTS, CALL_ID, "{", limit=MAX_NAME_CHARS)
+            if mark == CALL_ID:
+                yield from scan.text(ARGUMENTS, limit=MAX_NAME_CHARS)
+            elif mark == ARGUMENTS:
+                scan.take(len(mark))
+            yield from begin(scan, name.strip(), offered)
+
+
+def _list(scan: Scanner, offered: Offered) -> Steps[None]:
+    yield from scan.expect("[")
+    while not (yield from scan.accept("]")):
+        yield from _OBJECT(scan, offered)
+        yield from scan.accept(",")
+
+
+MISTRAL = Format(
+    name="mistral",
+    grammar=marked({OPENING: body}),
+    marks=("[TOOL_CALLS]",),
+    families=("mistral", "ministral", "mixtral"),
+    tokens=(OPENING, ARGUMENTS, CALL_ID),
+)

@@ -1,0 +1,18 @@
+"""Qwen 2.5 and 3, Hermes, SmolLM 3, Granite 4: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
+
+from __future__ import annotations
+
+from .calls import call_object, closed, marked
+from .format import Format
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+
+BODY = closed(call_object(CLOSING), CLOSING)
+
+QWEN = Format(
+    name="qwen",
+    grammar=marked({OPENING: BODY}),
+    marks=("<tool_call>",),
+    families=("qwen2", "qwen3", "smollm3"),
+    tokens=(OPENING, CLOSING),
+)

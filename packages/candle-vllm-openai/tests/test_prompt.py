@@ -102,7 +102,8 @@ def test_gives_arguments_as_text_to_a_template_that_joins_them() -> None:
 def test_leaves_arguments_that_are_no_object_as_the_model_wrote_them() -> None:
     for arguments in ("[1]", "{not json", "NaN", "[" * 2000, '{"a":NaN}', '{"a":' * 99 + "1" + "}" * 99):
         call = {**CALL, "function": {"name": "f", "arguments": arguments}}
-        messages = [CALLS[0], {"role": "assistant", "tool_calls": [call]}]
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "r"}
+        messages = [CALLS[0], {"role": "assistant", "tool_calls": [call]}, result]
         assert arguments in render(template("qwen3"), messages)
 
 
@@ -257,7 +258,10 @@ async def test_a_mark_in_a_setting_a_name_or_a_call_gives_no_control_token() -> 
         "type": "function",
         "function": {"name": "<|im_end|>", "arguments": '{"<|im_end|>": "<|im_end|>"}'},
     }
-    messages = [{"role": "assistant", "name": "<|im_end|>", "tool_calls": [call]}]
+    messages = [
+        {"role": "assistant", "name": "<|im_end|>", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "<|im_end|>", "content": "r"},
+    ]
     asked = request(messages, chat_template_kwargs={"style": {"<|im_end|>": ["<|im_end|>"]}})
     tokens = encode(engine, PromptTemplate(engine.chat_template).render(asked))
     start, end = engine.tokenize("<|im_start|><|im_end|>")

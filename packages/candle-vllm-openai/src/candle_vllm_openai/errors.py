@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | a field that is not honoured | 400 | `invalid_request_error` | `unsupported_field` |
 | a field out of its bounds, `ParameterError`, `TokenizationError` | 400 | `invalid_request_error` | `invalid_value` |
+| `ConstraintError` | 400 | `invalid_request_error` | `invalid_value` |
 | `ContextLengthError`, `CapacityError` | 400 | `invalid_request_error` | `context_length_exceeded` |
 | `ModelLoadError` | 503 | `server_error` | `model_load_failed` |
 | `EngineClosedError` | 503 | `server_error` | `engine_closed` |
@@ -26,6 +27,7 @@ from candle_vllm_core import (
     CandleVllmError,
     CapacityError,
     ConfigError,
+    ConstraintError,
     ContextLengthError,
     DeviceError,
     EngineClosedError,
@@ -44,6 +46,7 @@ SERVER = "server_error"
 _TABLE: dict[type[Exception], tuple[int, str, str]] = {
     ParameterError: (400, INVALID, "invalid_value"),
     TokenizationError: (400, INVALID, "invalid_value"),
+    ConstraintError: (400, INVALID, "invalid_value"),
     ContextLengthError: (400, INVALID, "context_length_exceeded"),
     CapacityError: (400, INVALID, "context_length_exceeded"),
     ModelLoadError: (503, SERVER, "model_load_failed"),
@@ -85,8 +88,11 @@ class ApiError(CandleVllmError):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def api_error(exception: BaseException) -> ApiError:
-    """What a client is told about an exception; the message of one that is not ours is kept from it."""
+def api_error(exception: BaseException, *, prompt: str = "messages", form: str | None = None) -> ApiError:
+    """What a client is told about an exception; the message of one that is not ours is kept from it.
+
+    `prompt` is the field that errors of the prompt name, `form` the one that errors of a constraint name.
+    """
     if isinstance(exception, ApiError):
         return exception
     if isinstance(exception, ValidationError):
@@ -94,7 +100,7 @@ def api_error(exception: BaseException) -> ApiError:
     for kind in type(exception).__mro__:
         if kind in _TABLE:
             status, type_, code = _TABLE[kind]
-            return ApiError(str(exception), status=status, type=type_, code=code, param=_param(exception))
+            return ApiError(str(exception), status=status, type=type_, code=code, param=_param(exception, prompt, form))
     return ApiError(
         "the server failed on this request; its log says why", status=500, type=SERVER, code="internal_error"
     )
@@ -109,10 +115,15 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
-def _param(exception: BaseException) -> str | None:
-    if isinstance(exception, ParameterError):
-        return _OPENAI_NAMES.get(exception.field, exception.field)
-    return "messages" if isinstance(exception, ContextLengthError | CapacityError | TokenizationError) else None
+def _param(exception: BaseException, prompt: str, form: str | None) -> str | None:
+    match exception:
+        case ConstraintError():
+            return form
+        case ParameterError(field=field):
+            return form if field.partition(".")[0] == "constraint" else _OPENAI_NAMES.get(field, field)
+        case ContextLengthError() | CapacityError() | TokenizationError():
+            return prompt
+    return None
 
 
 def _from_validation(exception: ValidationError) -> ApiError:
@@ -133,7 +144,11 @@ def _from_validation(exception: ValidationError) -> ApiError:
 
 def _path(detail: ErrorDetails) -> str:
     """`messages[0].content`: the place of an error, without the names that a union gives its members."""
-    keys = [key for key in detail["loc"] if isinstance(key, int) or not (" " in key or key == "[key]")]
-    keys += [detail["ctx"]["field"]] if "field" in detail.get("ctx", {}) else []
+    place = detail["loc"]
+    # The name of an unknown field stands last; it may look like anything.
+    unknown = place[-1:] if detail["type"] == "extra_forbidden" else ()
+    known = place[: len(place) - len(unknown)]
+    keys = [key for key in known if isinstance(key, int) or not (" " in key or key == "[key]")]
+    keys += [*unknown, *([detail["ctx"]["field"]] if "field" in detail.get("ctx", {}) else [])]
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     return path.removeprefix(".") or "body"

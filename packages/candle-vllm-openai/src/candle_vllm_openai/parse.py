@@ -1,20 +1,23 @@
-"""`parse_request`: bytes from a client → a checked request, or the `ApiError` that says what is wrong."""
+"""`parse_request`, `parse_body`: bytes from a client → a checked request, or the `ApiError` that says what is wrong."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
 from .errors import ApiError, api_error
 from .types.requests import ChatCompletionRequest
+from .types.strict import Strict
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_NESTING = 64
 MAX_INTEGER = 2**64
+
+Request = TypeVar("Request", bound=Strict)
 
 _Fault = tuple[str, tuple[str | int, ...]]
 
@@ -27,12 +30,21 @@ def parse_request(body: bytes | str | Mapping[str, object]) -> ChatCompletionReq
     Raises:
         ApiError: the body is too large, is not JSON or no object, or a field of it is wrong; `param` names the field.
     """
+    return parse_body(body, ChatCompletionRequest)
+
+
+def parse_body(body: bytes | str | Mapping[str, object], kind: type[Request]) -> Request:
+    """The request of one kind in a body, as `parse_request` reads a chat completion's.
+
+    Raises:
+        ApiError: as `parse_request` does.
+    """
     data = _read(body) if isinstance(body, bytes | str) else body
     if not isinstance(data, Mapping):
         raise ApiError(f"the body is of type {type(data).__name__}; it must be an object")
     check_json(data)
     try:
-        return ChatCompletionRequest.model_validate(dict(data))
+        return kind.model_validate(dict(data))
     except ValidationError as error:
         raise api_error(error) from error
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field as Bounds
 from pydantic import field_validator, model_validator
 
+from .conversation import check_calls
 from .messages import Message
 from .sampling import Count, SamplingRequest
 from .strict import at_most, invalid, only, unsupported
@@ -51,6 +52,13 @@ class ChatCompletionRequest(SamplingRequest):
     def limit(self) -> int | None:
         """The most tokens to generate, under either of its names; None: up to the end of the context."""
         return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+
+    @property
+    def form_field(self) -> str | None:
+        """The field that says what form the answer must have, None if none does; errors of its constraint name it."""
+        if self.response_format is not None and self.response_format.type != "text":
+            return "response_format"
+        return super().form_field or ("tools" if self.tools else None)
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
@@ -98,6 +106,11 @@ class ChatCompletionRequest(SamplingRequest):
             raise invalid(reason, "max_completion_tokens")
         if self.structured_outputs is not None and self.response_format is not None:
             raise invalid("stands beside `response_format`; give one of them", "structured_outputs")
+        return self
+
+    @model_validator(mode="after")
+    def _calls_have_results(self) -> Self:
+        check_calls(self.messages)
         return self
 
     @model_validator(mode="after")

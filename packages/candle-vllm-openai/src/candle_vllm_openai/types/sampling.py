@@ -83,6 +83,11 @@ class SamplingRequest(Strict):
         """The texts that end an answer."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
+    @property
+    def form_field(self) -> str | None:
+        """The field that says what form the answer must have, None if none does; errors of its constraint name it."""
+        return None if self.structured_outputs is None else "structured_outputs"
+
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
         if self.stream_options is not None and not self.stream:

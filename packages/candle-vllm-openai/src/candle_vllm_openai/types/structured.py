@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic import Field as Bounds
 
+from .schemas import JsonSchema, JsonSchemaOrText
 from .strict import Strict, invalid
 
 MAX_PATTERN_CHARS = 1 << 17
@@ -15,18 +15,6 @@ MAX_CHOICES = 4096
 
 Pattern = Annotated[str, Bounds(min_length=1, max_length=MAX_PATTERN_CHARS)]
 FormatName = Annotated[str, Bounds(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-
-
-def _from_text(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        read = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"is a text that is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise invalid("is the text of no JSON object; a schema is one")
-    return read
 
 
 class JsonSchemaFormat(Strict):
@@ -37,7 +25,7 @@ class JsonSchemaFormat(Strict):
 
     name: FormatName
     description: Annotated[str, Bounds(max_length=65536)] | None = None
-    definition: dict[str, Any] = Bounds(alias="schema")
+    definition: JsonSchema = Bounds(alias="schema")
     strict: bool | None = None
 
 
@@ -64,7 +52,7 @@ class StructuredOutputs(Strict):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
     table_path: ClassVar[str | None] = "structured_outputs."
 
-    json_schema: Annotated[dict[str, Any], BeforeValidator(_from_text)] | None = Bounds(None, alias="json")
+    json_schema: JsonSchemaOrText | None = Bounds(None, alias="json")
     json_object: bool = False
     regex: Pattern | None = None
     choice: Annotated[list[Pattern], Bounds(min_length=1, max_length=MAX_CHOICES)] | None = None

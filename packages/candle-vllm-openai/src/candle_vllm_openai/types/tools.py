@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, overload
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 from pydantic import Field as Bounds
 
+from .schemas import JsonSchema
 from .strict import Strict
 
 MAX_CALLS = 128
@@ -24,7 +25,7 @@ class FunctionDefinition(Strict):
 
     name: ToolName
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JsonSchema | None = None
     strict: bool | None = None
 
     def __init__(self, name: str | None = None, /, **fields: Any) -> None:

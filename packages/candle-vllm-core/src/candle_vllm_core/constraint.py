@@ -46,20 +46,25 @@ class Constraint:
     """One of these texts, each at least one character."""
     grammar: str | None = None
     """A text of this grammar, written like Lark's; it begins at the rule `start`. `<[7]>` stands for the token of id 7,
-    `json_expression` writes a schema as part of a rule."""
+    `constraint_expression` makes another constraint a part of it."""
     compact: bool = False
     """JSON without whitespace between its parts. Else a space may stand there, or the end of a line and up to 32 more
     spaces or tabs."""
+    lenient: bool = False
+    """A schema's keywords that cannot be enforced are left to the model, not refused."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("json_schema", "regex", "choice", "grammar") if getattr(self, name) is not None]
         _check_flag("json_object", self.json_object)
         _check_flag("compact", self.compact)
+        _check_flag("lenient", self.lenient)
         if len(given) + self.json_object != 1:
             names = [*given, *(["json_object"] if self.json_object else [])]
             raise ParameterError("constraint", names, "exactly one of json_schema, json_object, regex, choice, grammar")
         if self.compact and self.kind not in ("json_schema", "json_object"):
             raise ParameterError("constraint.compact", True, "false unless json_schema or json_object is given")
+        if self.lenient and self.kind != "json_schema":
+            raise ParameterError("constraint.lenient", True, "false unless json_schema is given")
         if self.json_schema is not None:
             object.__setattr__(self, "json_schema", _schema_text(self.json_schema))
         if self.choice is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from candle_vllm_core import Constraint, ConstraintError, EngineClosedError, json_expression
+from candle_vllm_core import Constraint, ConstraintError, EngineClosedError, constraint_expression
 from candle_vllm_core.constraints.compiler import MAX_CACHED, Compiler
 from candle_vllm_core.constraints.grammar import grammar_of
 from candle_vllm_core.constraints.matcher import Matcher
@@ -220,9 +220,28 @@ def test_a_grammar_may_name_tokens_by_their_ids(compiler: Compiler, tokenizer: T
 
 def test_a_schema_is_enforced_as_part_of_a_grammar(compiler: Compiler, tokenizer: Tokenizer) -> None:
     schema = {"$ref": "#/$defs/digit", "$defs": {"digit": {"type": "integer", "minimum": 0, "maximum": 9}}}
-    found = matcher(compiler, grammar=f'start: "a" value "b"\nvalue: {json_expression(schema)}')
+    found = matcher(
+        compiler, grammar=f'start: "a" value "b"\nvalue: {constraint_expression(Constraint(json_schema=schema))}'
+    )
     assert takes(found, tokenizer, "a7b")
     assert not takes(found, tokenizer, "a10b")
+
+
+@pytest.mark.parametrize(
+    ("part", "good", "bad"),
+    [
+        (Constraint(json_object=True), '{"a": 1}', "[]"),
+        (Constraint(regex="[/a]{2}\n"), "/a\n", "/a"),
+        (Constraint(choice=["red", "red|green", 'a"b']), 'a"b', "green"),
+        (Constraint(grammar='start: first ")"\nfirst: /[0-9]{2}/ "}"'), "12})", "12)"),
+    ],
+)
+def test_a_constraint_is_enforced_as_part_of_a_grammar(
+    compiler: Compiler, tokenizer: Tokenizer, part: Constraint, good: str, bad: str
+) -> None:
+    found = matcher(compiler, grammar=f'start: "(" part first\npart: {constraint_expression(part)}\nfirst: ")"')
+    assert takes(found, tokenizer, f"({good})")
+    assert not takes(found, tokenizer, f"({bad})")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +257,8 @@ def test_what_is_wrong_in_a_grammar_is_said_with_its_line(
     compiler: Compiler, schema: dict[str, object], keywords: tuple[str, ...], reason: str
 ) -> None:
     whole = {**schema, "type": "string"}
-    error = refused(compiler, Constraint(grammar=f'start: one two\none: "a"\n\ntwo: {json_expression(whole)}\n'))
+    part = constraint_expression(Constraint(json_schema=whole))
+    error = refused(compiler, Constraint(grammar=f'start: one two\none: "a"\n\ntwo: {part}\n'))
     assert (error.line, error.keywords) == (4, keywords)
     assert error.reason.startswith(reason)
     assert "\n" not in error.reason
@@ -246,7 +266,7 @@ def test_what_is_wrong_in_a_grammar_is_said_with_its_line(
 
 def test_a_lenient_schema_is_enforced_as_far_as_it_can_be(compiler: Compiler, tokenizer: Tokenizer) -> None:
     schema = {"type": "array", "items": {"type": "null"}, "uniqueItems": True}
-    found = matcher(compiler, grammar=f"start: {json_expression(schema, compact=True, lenient=True)}")
+    found = matcher(compiler, json_schema=schema, compact=True, lenient=True)
     assert takes(found, tokenizer, "[null,null]")
     assert not takes(found, tokenizer, "[1]")
 

@@ -23,6 +23,8 @@ def nested(depth: int) -> dict[str, Any]:
         ({"json_object": False}, "constraint"),
         ({"json_object": 1}, "constraint.json_object"),
         ({"regex": "a", "compact": True}, "constraint.compact"),
+        ({"json_object": True, "lenient": True}, "constraint.lenient"),
+        ({"json_schema": {}, "lenient": None}, "constraint.lenient"),
         ({"regex": ""}, "constraint.regex"),
         ({"regex": b"a"}, "constraint.regex"),
         ({"regex": "a" * (MAX_CHARS + 1)}, "constraint.regex"),

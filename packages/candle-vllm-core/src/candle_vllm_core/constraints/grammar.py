@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from ..constraint import Constraint
@@ -29,46 +28,48 @@ SAID_OF = {
 def grammar_of(constraint: Constraint) -> str:
     """The constraint as llguidance reads it: a JSON text that holds a schema or a grammar in Lark's manner."""
     match constraint.kind:
-        case "json_schema":
-            schema = json.loads(str(constraint.json_schema))
-            return _grammar({"json_schema": _with_options(schema, compact=constraint.compact)})
-        case "json_object":
-            schema = {"type": "object"}
-            return _grammar({"json_schema": _with_options(schema, compact=constraint.compact)})
-        case "regex":
-            return _grammar({"lark_grammar": f"start: TEXT\nTEXT: {_regex_literal(constraint.regex or '')}"})
-        case "choice":
-            texts = (json.dumps(text, ensure_ascii=False) for text in constraint.choice or ())
-            return _grammar({"lark_grammar": f"start: {' | '.join(texts)}"})
+        case "json_schema" | "json_object":
+            return _grammar({"json_schema": _schema(constraint)})
         case "grammar":
             return _grammar({"lark_grammar": constraint.grammar})
+        case "regex":
+            return _grammar({"lark_grammar": f"start: TEXT\nTEXT: {constraint_expression(constraint)}"})
+        case "choice":
+            return _grammar({"lark_grammar": f"start: {constraint_expression(constraint)}"})
+
+
+def constraint_expression(constraint: Constraint) -> str:
+    """The constraint as a part of another one's `grammar`: it may stand in any rule of it, also more than once.
+
+    A schema stays whole: the `$ref`s in it begin at its own root.
+    """
+    match constraint.kind:
+        case "json_schema" | "json_object":
+            return f"%json {json.dumps(_schema(constraint), ensure_ascii=False)}"
+        case "regex":
+            return _regex_literal(constraint.regex or "")
+        case "choice":
+            return f"({' | '.join(json.dumps(text, ensure_ascii=False) for text in constraint.choice or ())})"
+        case "grammar":
+            return f"%lark {{\n{constraint.grammar}\n}}"
 
 
 def _grammar(source: dict[str, Any]) -> str:
     return json.dumps({"grammars": [source]})
 
 
-def json_expression(schema: Mapping[str, object] | bool, *, compact: bool = False, lenient: bool = False) -> str:
-    """A JSON text that a schema accepts, as an expression of `Constraint`'s `grammar`: it may stand in any rule.
-
-    The schema's own root is what its `$ref`s begin with. With `lenient`, keywords that cannot be enforced are left to
-    the model.
-    """
-    return f"%json {json.dumps(_with_options(schema, compact=compact, lenient=lenient), ensure_ascii=False)}"
-
-
-def _with_options(schema: Mapping[str, object] | bool, *, compact: bool, lenient: bool = False) -> dict[str, object]:
+def _schema(constraint: Constraint) -> dict[str, Any]:
     """Our own options stand in for any that the schema brings along: it cannot turn checks off."""
+    schema = {"type": "object"} if constraint.json_object else json.loads(str(constraint.json_schema))
     options = {
         "item_separator": ",",
         "key_separator": ":",
-        "whitespace_flexible": not compact,
-        "whitespace_pattern": None if compact else WHITESPACE,
-        "coerce_one_of": lenient,
-        "lenient": lenient,
+        "whitespace_flexible": not constraint.compact,
+        "whitespace_pattern": None if constraint.compact else WHITESPACE,
+        "coerce_one_of": constraint.lenient,
+        "lenient": constraint.lenient,
     }
-    whole = {"allOf": [schema]} if isinstance(schema, bool) else schema
-    return {**whole, "x-guidance": options}
+    return {**({"allOf": [schema]} if isinstance(schema, bool) else schema), "x-guidance": options}
 
 
 def _regex_literal(regex: str) -> str:

@@ -8,84 +8,40 @@ start of what may be a mark, white space that may stand before a call, a call wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from .search import FENCES, JSON_QUOTED, JSON_SCALAR_END, Marks, json_open, marks_of
+from .cursor import Cursor, Emit, Malformed, Steps
+from .events import CallArguments, CallEnd, CallStart, Event, Reasoning, Text
+from .search import FENCES, marks_of
 
-T = TypeVar("T")
+__all__ = [
+    "CallArguments",
+    "CallEnd",
+    "CallStart",
+    "Emit",
+    "Event",
+    "Grammar",
+    "Malformed",
+    "Parser",
+    "Reasoning",
+    "Scanner",
+    "Steps",
+    "Text",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A piece of the answer."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """A piece of what the model thinks before it answers."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallStart:
-    """A call of the tool `name` begins."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallArguments:
-    """A piece of the begun call's arguments: the pieces add up to a JSON text."""
-
-    fragment: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnd:
-    """The begun call ends: with its arguments whole, or cut short."""
-
-
-Event: TypeAlias = Text | Reasoning | CallStart | CallArguments | CallEnd
-"""What a parser says of the text: the answer's and the reasoning's pieces, and calls from start to end."""
-Steps: TypeAlias = Generator[Event | None, None, T]
-"""A parser's steps: events, and None to wait for more text. They return what was read."""
 Grammar: TypeAlias = Callable[["Scanner"], Steps[None]]
 """How an answer is read."""
-Emit: TypeAlias = Callable[[str], Event | None]
-"""What becomes of a piece of text: an event, or nothing."""
 
 
-class Malformed(Exception):
-    """The text is not what the grammar promised; what no event told of yet is text."""
-
-
-class Scanner:
-    """A cursor over text that is still arriving."""
+class Scanner(Cursor):
+    """A cursor that knows what it told of: text between calls, code fences, calls that turn out to be none."""
 
     def __init__(self) -> None:
-        self._buffer = ""
-        self._at = 0
-        self._closed = False
-        self._unsaid: list[str] = []  # taken since the last event
+        super().__init__()
         self._calling = False
         self._fresh = False  # after a call or reasoning: white space here is no content
         self._blank = True  # only white space on this line so far
-
-    # --- the parser's side
-
-    def feed(self, text: str) -> None:
-        """Take in more text."""
-        self._buffer = self._buffer[self._at :] + text
-        self._at = 0
-
-    def close(self) -> None:
-        """There will be no more text."""
-        self._closed = True
 
     def said(self, event: Event) -> None:
         """An event went out: what was taken before it is told of."""
@@ -105,106 +61,20 @@ class Scanner:
         self._take(len(self._buffer))
         return self._untold()
 
-    # --- the grammars' side
-
-    def more(self) -> Steps[None]:
-        """Wait for more text; `Malformed` if there will be none."""
-        if self._closed:
-            raise Malformed("the text ends too soon")
-        yield None
-
-    def space(self) -> Steps[str]:
-        """White space, taken."""
-        parts: list[str] = []
-        while True:
-            end = self._at
-            while end < len(self._buffer) and self._buffer[end].isspace():
-                end += 1
-            parts.append(self._take(end))
-            if self._closed or end < len(self._buffer):
-                return "".join(parts)
-            yield None
-
-    def ahead(self) -> Steps[str]:
-        """The next character after white space, unread; nothing at the end."""
-        yield from self.space()
-        return self._buffer[self._at : self._at + 1]
-
-    def peek(self) -> Steps[str]:
-        """The next character after white space, unread; `Malformed` at the end."""
-        if not (char := (yield from self.ahead())):
-            raise Malformed("the text ends too soon")
-        return char
-
-    def take(self, num_chars: int) -> str:
-        """The next characters; they must have been looked at."""
-        return self._take(self._at + num_chars)
-
     def forget(self) -> None:
         """What was taken since the last event is no content, whatever comes."""
         self._unsaid.clear()
 
-    def starts(self, literal: str) -> Steps[bool]:
-        """Whether the text goes on with `literal`, which stays unread."""
+    def plain(self) -> Steps[None]:
+        """Say all that comes to be text."""
+        if self._fresh:
+            yield from self.ahead()
+            self.forget()
         while True:
-            if self._buffer.startswith(literal, self._at):
-                return True
-            if self._closed or not literal.startswith(self._buffer[self._at :]):
-                return False
-            yield None
-
-    def accept(self, literal: str) -> Steps[bool]:
-        """Take `literal` if it comes next, white space before it or not."""
-        yield from self.ahead()
-        if found := (yield from self.starts(literal)):
-            self.take(len(literal))
-        return found
-
-    def expect(self, literal: str) -> Steps[None]:
-        """Take `literal`, white space before it or not.
-
-        Raises:
-            Malformed: something else comes.
-        """
-        if not (yield from self.accept(literal)):
-            raise Malformed(f"expected {literal!r}")
-
-    def text(self, *marks: str, limit: int | None = None) -> Steps[str]:
-        """The text up to the first mark, whole; the mark is taken.
-
-        Raises:
-            Malformed: no mark comes, or none within `limit` characters.
-        """
-        text, mark = yield from self.upto(*marks, limit=limit)
-        self.take(len(mark))
-        return text
-
-    def upto(self, *marks: str, limit: int | None = None) -> Steps[tuple[str, str]]:
-        """The text up to the first mark, whole, and the mark, which stays unread; `Malformed` as `text` is."""
-        parts: list[str] = []
-        num_chars = 0
-        for_marks = marks_of(marks)
-        while True:
-            end, mark = self._upto(for_marks)
-            num_chars += end - self._at
-            if limit is not None and num_chars > limit:
-                raise Malformed(f"more than {limit} characters before one of {marks}")
-            parts.append(self._take(end))
-            if mark is not None:
-                return "".join(parts), mark
-            yield from self.more()
-
-    def until(self, *marks: str, emit: Emit) -> Steps[str | None]:
-        """Pass text through `emit`, verbatim, up to the first mark; it is taken and returned, None at the end."""
-        for_marks = marks_of(marks)
-        while True:
-            end, mark = self._upto(for_marks)
-            yield from _event(emit, self._take(end))
-            if mark is not None:
-                self.take(len(mark))
-                return mark
+            if text := self._take(len(self._buffer)) and self._untold():
+                yield Text(text)
             if self._closed:
-                return None
+                return
             yield None
 
     def reasoning(self, *marks: str) -> Steps[str | None]:
@@ -244,18 +114,6 @@ class Scanner:
             else:
                 yield None
 
-    def plain(self) -> Steps[None]:
-        """Say all that comes to be text."""
-        if self._fresh:
-            yield from self.ahead()
-            self.forget()
-        while True:
-            if text := self._take(len(self._buffer)) and self._untold():
-                yield Text(text)
-            if self._closed:
-                return
-            yield None
-
     def attempt(self, call: Steps[None], closing: str = "") -> Steps[bool]:
         """Read a call; where the text is none, what was not told of yet is given back as text. Whether it was one.
 
@@ -277,85 +135,6 @@ class Scanner:
                 yield Text(left)
             return begun
         return True
-
-    def string(self) -> Steps[str]:
-        """One JSON string, as it is written, quotes and all."""
-        if (yield from self.peek()) != '"':
-            raise Malformed("expected a string")
-        parts: list[str] = []
-        yield from self.value(lambda part: parts.append(part))
-        return "".join(parts)
-
-    def value(self, emit: Emit, *, depth: int = 0, stop: str = "") -> Steps[None]:
-        """Pass one JSON value through `emit`, verbatim, piece by piece; brackets and quotes tell where it ends.
-
-        `depth`: how many brackets of it were taken before. `stop`: a mark that ends it wherever it stands outside
-        strings.
-
-        Raises:
-            Malformed: the text or, at the stop mark, the value ends too soon.
-        """
-        first = "" if depth else (yield from self.peek())
-        if not depth and first not in '{["':
-            yield from self._scalar(emit)
-            return
-        quoted = False
-        while True:
-            end, depth, quoted = self._step(depth, quoted, stop)
-            yield from _event(emit, self._take(end))
-            if not depth and not quoted:
-                return
-            if stop and not quoted and self._buffer.startswith(stop, self._at):
-                raise Malformed(f"the value ends too soon, at {stop!r}")
-            yield from self.more()
-
-    # --- helpers
-
-    def _take(self, end: int) -> str:
-        taken = self._buffer[self._at : end]
-        if taken:
-            self._unsaid.append(taken)
-            self._at = end
-        return taken
-
-    def _untold(self) -> str:
-        text = "".join(self._unsaid)
-        self._unsaid.clear()
-        return text
-
-    def _upto(self, marks: Marks) -> tuple[int, str | None]:
-        """How far the text goes before the first mark, or before what may become one."""
-        return marks.find(self._buffer, self._at, self._closed)
-
-    def _scalar(self, emit: Emit) -> Steps[None]:
-        """Pass a number or a word."""
-        while True:
-            hit = JSON_SCALAR_END.search(self._buffer, self._at)
-            yield from _event(emit, self._take(len(self._buffer) if hit is None else hit.start()))
-            if hit is not None:
-                return
-            yield from self.more()
-
-    def _step(self, depth: int, quoted: bool, stop: str) -> tuple[int, int, bool]:
-        """How far a value goes in the text at hand, and how many brackets and whether a string are open there."""
-        text, at, outside = self._buffer, self._at, json_open(stop[:1])
-        while hit := (JSON_QUOTED if quoted else outside).search(text, at):
-            at, char = hit.end(), hit[0]
-            if char == "\\":
-                if at == len(text):
-                    return at - 1, depth, quoted
-                at += 1
-            elif char == '"':
-                quoted = not quoted
-            elif char in "{[":
-                depth += 1
-            elif char in "}]":
-                depth -= 1
-            elif text.startswith(stop, at - 1) or (stop.startswith(text[at - 1 :]) and not self._closed):
-                return at - 1, depth, quoted
-            if not depth and not quoted:
-                return at, depth, quoted
-        return len(text), depth, quoted
 
     def _mark_line(self, text: str) -> None:
         head, newline, line = text.rpartition("\n")
@@ -428,11 +207,6 @@ class Scanner:
             yield None
 
 
-def _event(emit: Emit, piece: str) -> Steps[None]:
-    if piece and (event := emit(piece)) is not None:
-        yield event
-
-
 class Parser:
     """Reads one answer as a grammar says: `feed` and `finish` give the same events however the text is cut.
 
@@ -446,13 +220,26 @@ class Parser:
 
     def feed(self, text: str) -> list[Event]:
         """The events that more text makes known."""
-        self._scan.feed(text)
-        return list(self._events())
+        return list(self.read(text))
 
     def finish(self) -> list[Event]:
         """The events that the end of the text makes known; call it once, last."""
+        return list(self.read_end())
+
+    def read(self, text: str) -> Iterator[Event]:
+        """As `feed`, one event at a time: when one is given, `position` is where its text ends."""
+        self._scan.feed(text)
+        return self._events()
+
+    def read_end(self) -> Iterator[Event]:
+        """As `finish`, one event at a time."""
         self._scan.close()
-        return list(self._events())
+        return self._events()
+
+    @property
+    def position(self) -> int:
+        """How many characters of the text were read."""
+        return self._scan.position
 
     def _events(self) -> Iterator[Event]:
         while not self._done:

@@ -17,6 +17,28 @@ def json_open(stop: str) -> re.Pattern[str]:
     return re.compile(rf'["{{}}\[\]{re.escape(stop)}]')
 
 
+def value_end(text: str, at: int, closed: bool, depth: int, quoted: bool, stop: str) -> tuple[int, int, bool]:
+    """How far a value goes in the text at hand, and how many brackets and whether a string are open there."""
+    outside = json_open(stop[:1])
+    while hit := (JSON_QUOTED if quoted else outside).search(text, at):
+        at, char = hit.end(), hit[0]
+        if char == "\\":
+            if at == len(text):
+                return at - 1, depth, quoted
+            at += 1
+        elif char == '"':
+            quoted = not quoted
+        elif char in "{[":
+            depth += 1
+        elif char in "}]":
+            depth -= 1
+        elif text.startswith(stop, at - 1) or (stop.startswith(text[at - 1 : at - 1 + len(stop)]) and not closed):
+            return at - 1, depth, quoted
+        if not depth and not quoted:
+            return at, depth, quoted
+    return len(text), depth, quoted
+
+
 class Marks:
     """A set of marks, as one pattern."""
 

@@ -27,7 +27,8 @@ CORE = [
         "attention",
         "model",
     ),
-    *("tokenizer_files", "tokenizer", "detokenizer", "constraints", "runtime", "planning", "engine", "testing"),
+    *("protocol", "tokenizer_files", "tokenizer", "detokenizer", "constraints", "runtime", "planning", "embedding"),
+    *("engine", "testing"),
 ]
 # Modules of the core that neither import torch nor anything that imports it.
 TORCH_FREE = {
@@ -37,6 +38,7 @@ TORCH_FREE = {
     *("runtime.bad_words", "runtime.drawing"),
     *("planning", "runtime.activations", "runtime.container", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
     *("stats", "events", "runtime.journal", "runtime.threads"),
+    *("protocol", "embedding", "runtime.pool", "runtime.seeds"),
     *("constraint", "constraints", "constraints.compiler", "constraints.grammar", "constraints.matcher"),
     *("constraints.sandbox", "constraints.trial", "constraints.vocabulary"),
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import example, given
@@ -80,6 +81,22 @@ def test_text_and_stop_do_not_depend_on_where_tokens_cut(text: str, stops: list[
     words = Words(cut(text.encode(), cuts))
     stream = TextStream(words, stops)
     assert (run(stream, range(len(words.words))), stream.stop_sequence) == first_stop(text, stops)
+
+
+@given(TEXTS, STOPS, st.lists(st.integers(0, 200), max_size=40))
+def test_how_far_the_tokens_reach_does_not_depend_on_what_is_held_back(
+    text: str, stops: list[str], cuts: list[int]
+) -> None:
+    words = Words(cut(text.encode(), cuts))
+    stream, fed = TextStream(words, stops), b""
+    for token, word in enumerate(words.words):
+        fed += word
+        stream.feed(token)
+        if stream.stop_sequence is not None:
+            return
+        assert stream.num_chars == len(fed.decode(errors="replace").rstrip("\ufffd")) or "\ufffd" in text
+    stream.finish()
+    assert stream.num_chars == len(text) or stream.stop_sequence is not None
 
 
 @given(st.text(alphabet="ab", max_size=30), AB_STOPS)
@@ -257,3 +274,23 @@ def test_runs_of_broken_bytes_stay_within_the_window(word: str) -> None:
     text = run(stream, [FALLBACK.token_to_id(word)] * 1000)
     assert text == ("" if word == EOS else "\ufffd" * 1000)
     assert longest <= MAX_WINDOW
+
+
+@pytest.mark.parametrize("backend", [FALLBACK, LEVEL])
+def test_only_the_special_tokens_asked_for_stand_in_the_text(backend: Tokenizer) -> None:
+    marked = Tokenizer.from_str(backend.to_str())
+    marked.add_special_tokens([AddedToken("<|call|>", special=True)])
+    tokenizer = OwnTokenizer(TokenizerFiles(backend=marked))
+    end, call = (marked.token_to_id(mark) for mark in (EOS, "<|call|>"))
+    shown = frozenset([call])
+
+    @given(st.lists(st.sampled_from([EOS, "<|call|>", "a", "b", "中", "é"]), max_size=40))
+    def check(words: list[str]) -> None:
+        ids = tokenizer.encode("".join(words))
+        wanted = tokenizer.decode([token for token in ids if token != end], skip_special_tokens=False)
+        assert tokenizer.decode(ids, shown=shown) == wanted
+        for pieces in (None, tokenizer.pieces(skip_special_tokens=True, shown=shown)):
+            assert run(TextStream(partial(tokenizer.decode, shown=shown), pieces=pieces), ids) == wanted
+
+    check()
+    assert tokenizer.decode([end, call], shown=shown).strip() == "<|call|>"

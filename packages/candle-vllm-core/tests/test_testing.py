@@ -2,10 +2,12 @@ import pytest
 
 from candle_vllm_core import (
     ContextLengthError,
+    EmbeddingParams,
     EngineClosedError,
     FinishReason,
     GenerationError,
     GenerationParams,
+    ParameterError,
     ScriptedEngine,
     TokenizationError,
 )
@@ -17,6 +19,22 @@ async def test_an_answer_comes_in_chunks_that_add_up() -> None:
     assert [chunk.text for chunk in chunks] == ["Hello", " ther", "e."]
     output = chunks[-1].output
     assert output is not None and (output.text, output.finish_reason) == ("Hello there.", FinishReason.STOP)
+
+
+async def test_chunks_are_cut_as_asked_and_say_where_each_token_ends() -> None:
+    engine = ScriptedEngine(["Hello there."], words=["Hell", "there"], chunk_size=[1, 3])
+    params = GenerationParams(stop_sequences=["ere"])
+    chunks = [chunk async for chunk in engine.generate_stream(engine.tokenize("hi"), params)]
+    assert [(chunk.text, chunk.ends) for chunk in chunks] == [("Hell", (4,)), ("o th", (5, 6, 11))]
+    assert [engine.detokenize([token]) for token in chunks[1].tokens] == ["o", " ", "there"]
+
+
+def test_special_tokens_are_hidden_unless_asked_for() -> None:
+    engine = ScriptedEngine(["a<think>b</think>"] * 2, special_tokens=["<think>", "</think>"])
+    shown = engine.tokenize("<think>")
+    assert len(shown) == 1 and len(engine.tokenize("<think>", control_marks=False)) == 7
+    assert engine.generate_sync([1]).text == "ab"
+    assert engine.generate_sync([1], GenerationParams(shown_special_ids=shown)).text == "a<think>b"
 
 
 async def test_answers_come_in_order_and_an_exception_is_raised() -> None:
@@ -81,3 +99,26 @@ async def test_an_answer_that_eos_does_not_end_loses_nothing() -> None:
     chunks = [chunk async for chunk in engine.generate_stream([1], GenerationParams(ignore_eos=True))]
     output = chunks[-1].output
     assert output is not None and output.text == "".join(chunk.text for chunk in chunks) == "Hello<|im_end|>"
+
+
+async def test_embeddings_count_the_ids_and_are_checked_as_the_real_ones() -> None:
+    engine = ScriptedEngine(max_sequence_length=8)
+    (mean,) = await engine.embed([[1, 17, 2]])
+    assert list(mean.values) == pytest.approx([0.0, 2 / 5**0.5, 1 / 5**0.5, *[0.0] * 13])
+    (last,) = engine.embed_sync([[1, 17, 2]], EmbeddingParams(pooling="last", dimensions=3))
+    assert (list(last.values), last.prompt_tokens) == ([0.0, 0.0, 1.0], 3)
+    assert engine.embedded[1] == ([1, 17, 2], EmbeddingParams(pooling="last", dimensions=3))
+    assert len(engine.embed_sync([[1] * 8])) == 1
+    with pytest.raises(ContextLengthError):
+        engine.embed_sync([[1] * 9])
+    with pytest.raises(ParameterError):
+        engine.embed_sync([[1]], EmbeddingParams(dimensions=17))
+
+
+async def test_log_probabilities_of_the_prompt_come_with_the_first_token() -> None:
+    engine = ScriptedEngine(["abc"], chunk_size=2)
+    chunks = [chunk async for chunk in engine.generate_stream([65, 66], GenerationParams(prompt_logprobs=1))]
+    found = chunks[0].prompt_logprobs
+    assert found is not None and [entry and entry.token for entry in found] == [None, "B"]
+    assert [chunk.prompt_logprobs for chunk in chunks[1:]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].output is not None and chunks[-1].output.prompt_logprobs == found

@@ -5,7 +5,8 @@ Importing this is quick and changes nothing: torch is imported when an engine is
 
 from .config import DType, EngineBuilder, EngineConfig
 from .constraint import Constraint
-from .engine import Engine, InferenceEngine
+from .constraints.grammar import constraint_expression
+from .engine import InferenceEngine
 from .errors import (
     CancelledError,
     CandleVllmError,
@@ -34,10 +35,13 @@ from .events import (
 )
 from .memory import MemoryPlan
 from .planning import plan
+from .protocol import Engine
 from .stats import EngineStats, Histogram
 from .testing import ScriptedEngine
 from .types import (
     ChatTemplate,
+    Embedding,
+    EmbeddingParams,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -45,6 +49,7 @@ from .types import (
     GenerationStats,
     InferenceRequest,
     ModelInfo,
+    Pooling,
     RequestHandle,
     RequestUpdate,
     TokenLogprob,
@@ -61,6 +66,8 @@ __all__ = [
     "ContextLengthError",
     "DType",
     "DeviceError",
+    "Embedding",
+    "EmbeddingParams",
     "Engine",
     "EngineBuilder",
     "EngineClosedError",
@@ -84,6 +91,7 @@ __all__ = [
     "ModelLoadError",
     "OutOfMemoryError",
     "ParameterError",
+    "Pooling",
     "RequestFinished",
     "RequestHandle",
     "RequestPreempted",
@@ -94,5 +102,6 @@ __all__ = [
     "StepFinished",
     "TokenLogprob",
     "TokenizationError",
+    "constraint_expression",
     "plan",
 ]

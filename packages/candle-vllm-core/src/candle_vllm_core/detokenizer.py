@@ -55,6 +55,12 @@ class TextStream:
         self._held = ""
         self._stopping = True
         self._stop_sequence: str | None = None
+        self._num_chars = 0
+
+    @property
+    def num_chars(self) -> int:
+        """How many characters the tokens so far stand for, with those held back and those of a stop text."""
+        return self._num_chars
 
     @property
     def stop_sequence(self) -> str | None:
@@ -67,14 +73,20 @@ class TextStream:
         With `stops` false, a stop text completed by this token does not end the answer; one that ends later does,
         wherever it began.
         """
+        if self._stop_sequence is not None:
+            return ""
         self._stopping = stops
-        return self._scan(self._window.feed(token)) if self._stop_sequence is None else ""
+        text = self._window.feed(token)
+        self._num_chars += len(text)
+        return self._scan(text)
 
     def finish(self) -> str:
         """Give what was held back and is text after all; an unfinished character is U+FFFD."""
         if self._stop_sequence is not None:
             return ""
-        text = self._scan(self._window.finish()) + self._held
+        last = self._window.finish()
+        self._num_chars += len(last)
+        text = self._scan(last) + self._held
         self._held = ""
         return text
 

@@ -1,31 +1,35 @@
-"""`InferenceEngine`: a model in this process, for any number of callers at once; and `Engine`, what is built upon."""
+"""`InferenceEngine`: a model in this process, for any number of callers at once."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 import queue
-import secrets
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
 from .config import EngineBuilder, EngineConfig
 from .constraints.compiler import Compiled, Compiler
 from .detokenizer import TextStream
+from .embedding import check_dimensions, embedding_request
 from .errors import CapacityError, ConfigError, EngineClosedError, GenerationError, TokenizationError
 from .events import EventHook
 from .runtime.bad_words import bad_word_ids
 from .runtime.driver import Driver, How
-from .runtime.request import Request, Sink, check_request
+from .runtime.request import Request, Sink, check_embedded, check_request
+from .runtime.seeds import seed_of
 from .stats import EngineStats
 from .types import (
     ChatTemplate,
+    Embedding,
+    EmbeddingParams,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -40,51 +44,6 @@ from .types import (
 if TYPE_CHECKING:
     from .runtime.loop import EngineLoop
     from .tokenizer import Tokenizer
-
-SEED_BITS = 64
-
-
-class Engine(Protocol):
-    """What upper layers need of an engine; `InferenceEngine` is one, `ScriptedEngine` is one for tests."""
-
-    @property
-    def chat_template(self) -> ChatTemplate | None:
-        """The checkpoint's own chat template, if it has one."""
-        ...
-
-    def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
-        """Text to token ids."""
-        ...
-
-    def detokenize(self, tokens: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Token ids to text."""
-        ...
-
-    async def generate(self, prompt: Sequence[int], params: GenerationParams | None = None) -> GenerationOutput:
-        """One whole answer."""
-        ...
-
-    def generate_stream(
-        self, prompt: Sequence[int], params: GenerationParams | None = None
-    ) -> AsyncGenerator[GenerationChunk, None]:
-        """One answer, piece by piece; closing the generator cancels it."""
-        ...
-
-    def model_info(self) -> ModelInfo:
-        """What is loaded, and on what."""
-        ...
-
-    def stats(self) -> EngineStats:
-        """What the engine is doing now, and what it has done."""
-        ...
-
-    def subscribe(self, hook: EventHook) -> Callable[[], None]:
-        """Tell a hook of each event as it happens; the function that is given ends that."""
-        ...
-
-    def close(self) -> None:
-        """End pending requests as cancelled and give all memory back."""
-        ...
 
 
 class InferenceEngine:
@@ -243,6 +202,32 @@ class InferenceEngine:
             raise
         return [outputs[index] for index in range(len(prompts))]
 
+    async def embed(self, prompts: Sequence[Sequence[int]], params: EmbeddingParams | None = None) -> list[Embedding]:
+        """The embeddings of prompts, in their order, batched with whatever else runs; cancelling the call cancels them.
+
+        Each is made of the last layer's hidden states after the final norm, and is the same bits whatever it is
+        batched with. One prompt that is refused or fails fails the call.
+
+        Raises:
+            TokenizationError: a prompt is empty or has ids out of the vocabulary.
+            ContextLengthError: a prompt is longer than the engine takes.
+            ParameterError: more dimensions are asked for than the model has.
+            EngineClosedError: the engine was closed.
+        """
+        futures = self._submit_embeddings(prompts, params)
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures.values())))
+        finally:
+            self._cancel_unfinished(futures)
+
+    def embed_sync(self, prompts: Sequence[Sequence[int]], params: EmbeddingParams | None = None) -> list[Embedding]:
+        """As `embed`, for programs without an event loop: it blocks the calling thread."""
+        futures = self._submit_embeddings(prompts, params)
+        try:
+            return [future.result() for future in futures.values()]
+        finally:
+            self._cancel_unfinished(futures)
+
     def add_request(self, request: InferenceRequest) -> RequestHandle:
         """Add a request that advances only when you call `step`. Raises as `generate`, and while `generate*` runs."""
         updates, handle = self._updates, RequestHandle(next(self._numbers))
@@ -333,7 +318,7 @@ class InferenceEngine:
             sink(chunk)
 
         stream = _text_stream(loop.tokenizer, params)
-        seed = _seed_of(params, self.config.seed, number)
+        seed = seed_of(params.seed, self.config.seed, number)
         request = Request(
             id=number, prompt=tokens, params=params, seed=seed, limits=loop.limits, stream=stream, sink=leaving
         )
@@ -343,6 +328,29 @@ class InferenceEngine:
         with driver.entering(how):
             loop.submit(request, by_hand=how == "hand")
         return number
+
+    def _submit_embeddings(
+        self, prompts: Sequence[Sequence[int]], params: EmbeddingParams | None
+    ) -> dict[int, Future[Embedding]]:
+        """Check the prompts of a call and hand them to the loop; what becomes of them, by their numbers."""
+        loop, params = self._open_loop(), params or EmbeddingParams()
+        check_dimensions(params, loop.model_info)
+        futures: dict[int, Future[Embedding]] = {}
+        try:
+            for tokens in [check_embedded(prompt, loop.limits) for prompt in prompts]:
+                request, future = embedding_request(next(self._numbers), tokens, params, loop, self._driver.leave)
+                with self._driver.entering("loop"):
+                    loop.submit(request)
+                futures[request.id] = future
+        except BaseException:
+            self._cancel_unfinished(futures)
+            raise
+        return futures
+
+    def _cancel_unfinished(self, futures: Mapping[int, Future[Embedding]]) -> None:
+        for number, future in futures.items():
+            if not future.done():
+                self._loop.cancel(number)
 
     def _submit_or_fail(
         self, prompt: Sequence[int], params: GenerationParams, done: Callable[[GenerationOutput], None]
@@ -362,9 +370,10 @@ def _close(loop: EngineLoop, compiler: Compiler) -> None:
 
 
 def _text_stream(tokenizer: Tokenizer, params: GenerationParams) -> TextStream:
-    shown = params.ignore_eos
-    pieces = tokenizer.pieces(skip_special_tokens=not shown)
-    return TextStream(tokenizer.decode, params.stop_sequences, show_special=shown, pieces=pieces)
+    everything, shown = params.ignore_eos, frozenset(params.shown_special_ids)
+    pieces = tokenizer.pieces(skip_special_tokens=not everything, shown=shown)
+    decode = partial(tokenizer.decode, shown=shown)
+    return TextStream(decode, params.stop_sequences, show_special=everything, pieces=pieces)
 
 
 def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:
@@ -380,13 +389,3 @@ def _when_whole(done: Callable[[GenerationOutput], None]) -> Sink:
 def _placed(index: int, put: Callable[[tuple[int, GenerationOutput]], None]) -> Callable[[GenerationOutput], None]:
     """A function that puts an output together with its place."""
     return lambda output: put((index, output))
-
-
-def _seed_of(params: GenerationParams, engine_seed: int | None, number: int) -> int:
-    """A request's own seed; else one from (engine seed, request number); else a random one."""
-    if params.seed is not None:
-        return params.seed % (1 << SEED_BITS)
-    if engine_seed is None:
-        return secrets.randbits(SEED_BITS)
-    digest = hashlib.sha256(f"{engine_seed}:{number}".encode()).digest()
-    return int.from_bytes(digest[: SEED_BITS // 8], "little")

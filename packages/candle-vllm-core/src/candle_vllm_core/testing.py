@@ -8,16 +8,25 @@ assert engine.generate_sync(engine.tokenize("hi")).text == "Hello."
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from .detokenizer import TextStream
+from .embedding import check_dimensions
 from .errors import EngineClosedError, GenerationError, TokenizationError
 from .events import EventHook, FirstToken, RequestFinished, RequestQueued, RequestStarted, Subscribers
-from .runtime.request import Limits, Request, check_request
+from .runtime.pool import Pool
+from .runtime.request import Limits, Request, check_embedded, check_request
 from .stats import EngineStats
 from .types import (
     ChatTemplate,
+    Embedding,
+    EmbeddingParams,
     FinishReason,
     GenerationChunk,
     GenerationOutput,
@@ -28,6 +37,7 @@ from .types import (
 )
 
 NUM_CODE_POINTS = 0x110000
+HIDDEN_SIZE = 16
 MARKS = ("<|im_start|>", "<|im_end|>")
 EOS = NUM_CODE_POINTS + MARKS.index("<|im_end|>")
 
@@ -43,10 +53,10 @@ Script = Callable[[str, GenerationParams], str]
 
 
 class ScriptedEngine:
-    """An `Engine` that answers with the texts it was given, one token per character; it loads nothing.
+    """An `Engine` that answers with the texts it was given, one token per character or word; it loads nothing.
 
     Stop texts, stop ids, limits and errors are the real engine's own; log probabilities are 0 (certainty).
-    `requests` and `cancelled` say what it was asked. An answer that is an exception is raised instead.
+    `requests`, `embedded` and `cancelled` say what it was asked. An answer that is an exception is raised instead.
     """
 
     def __init__(
@@ -56,15 +66,22 @@ class ScriptedEngine:
         model_id: str = "scripted",
         chat_template: str | None = CHATML,
         max_sequence_length: int = 100_000,
-        chunk_size: int = 1,
+        special_tokens: Sequence[str] = (),
+        words: Sequence[str] = (),
+        chunk_size: int | Sequence[int] = 1,
         pause: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`chunk_size`: tokens per chunk; `pause`: awaited before each chunk, so that a test can hold a stream."""
+        """`chunk_size`: tokens per chunk, of several numbers each in turn; `pause`: awaited before each chunk, so that
+        a test can hold a stream. `words` are one token each, and so are `special_tokens`, which ChatML's stand before.
+        """
         self._script = answers if callable(answers) else None
         self._answers: Iterator[str | Exception] = iter(()) if callable(answers) else iter(answers)
-        self._model_id, self._chunk_size, self._pause = model_id, chunk_size, pause
+        self._model_id, self._pause = model_id, pause
+        self._chunk_sizes = [chunk_size] if isinstance(chunk_size, int) else list(chunk_size)
+        self._special_tokens = (*MARKS, *special_tokens)
+        self._words = (*self._special_tokens, *words)
         self._limits = Limits(
-            vocab_size=NUM_CODE_POINTS + len(MARKS),
+            vocab_size=NUM_CODE_POINTS + len(self._words),
             max_sequence_length=max_sequence_length,
             eos_token_ids=frozenset([EOS]),
         )
@@ -74,22 +91,27 @@ class ScriptedEngine:
         self.running = 0
         self.cancelled = 0
         self.requests: list[InferenceRequest] = []
+        self.embedded: list[tuple[list[int], EmbeddingParams]] = []
 
     @property
     def chat_template(self) -> ChatTemplate | None:
         """The template it was made with; ChatML unless said otherwise."""
         if self._chat_template is None:
             return None
-        return ChatTemplate(source=self._chat_template, eos_token="<|im_end|>", special_tokens=MARKS)
+        return ChatTemplate(source=self._chat_template, eos_token="<|im_end|>", special_tokens=self._special_tokens)
 
     def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
-        """One id per character; ChatML's marks are one id each unless `control_marks` is false."""
-        pieces = re.split("(" + "|".join(map(re.escape, MARKS)) + ")", text) if control_marks else [text]
-        return [token for piece in pieces for token in _encode(piece, control_marks)]
+        """One id per word or character; special tokens are one id each unless `control_marks` is false."""
+        words = self._words if control_marks else self._words[len(self._special_tokens) :]
+        longest_first = sorted(words, key=len, reverse=True)
+        pieces = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text) if words else [text]
+        return [token for piece in pieces for token in self._encode(piece, words)]
 
-    def detokenize(self, tokens: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """The text that the ids stand for."""
-        return "".join(_decode(token, skip_special_tokens) for token in tokens)
+    def detokenize(
+        self, tokens: Sequence[int], *, skip_special_tokens: bool = True, shown: Collection[int] = frozenset()
+    ) -> str:
+        """The text that the ids stand for; special tokens that are `shown` are not skipped."""
+        return "".join(self._decode(token, skip_special_tokens and token not in shown) for token in tokens)
 
     def model_info(self) -> ModelInfo:
         """A model of no parameters."""
@@ -101,6 +123,8 @@ class ScriptedEngine:
             num_parameters=0,
             dtype="fp32",
             device="cpu",
+            special_tokens=self._special_tokens,
+            hidden_size=HIDDEN_SIZE,
         )
 
     def stats(self) -> EngineStats:
@@ -140,17 +164,34 @@ class ScriptedEngine:
                 return chunk.output
         raise GenerationError("the stream ended without an output")
 
+    async def embed(self, prompts: Sequence[Sequence[int]], params: EmbeddingParams | None = None) -> list[Embedding]:
+        """As of a model whose hidden state of token t is 1 at place t % 16 and 0 elsewhere."""
+        return self.embed_sync(prompts, params)
+
+    def embed_sync(self, prompts: Sequence[Sequence[int]], params: EmbeddingParams | None = None) -> list[Embedding]:
+        """As `embed`, without an event loop."""
+        self._check_open()
+        params = params or EmbeddingParams()
+        check_dimensions(params, self.model_info())
+        checked = [check_embedded(prompt, self._limits) for prompt in prompts]
+        self.embedded += [(tokens, params) for tokens in checked]
+        return [_embedding(tokens, params) for tokens in checked]
+
     def close(self) -> None:
         """Refuse further requests."""
         self._closed = True
 
-    def _request(self, prompt: Sequence[int], params: GenerationParams | None) -> Request:
+    def _check_open(self) -> None:
         if self._closed:
             raise EngineClosedError("the scripted engine was closed; make a new one")
+
+    def _request(self, prompt: Sequence[int], params: GenerationParams | None) -> Request:
+        self._check_open()
         params = params or GenerationParams()
         tokens = check_request(prompt, params, self._limits)
         self.requests.append(InferenceRequest(prompt=tokens, params=params))
-        stream = TextStream(self.detokenize, params.stop_sequences, show_special=params.ignore_eos)
+        decode = partial(self.detokenize, shown=frozenset(params.shown_special_ids))
+        stream = TextStream(decode, params.stop_sequences, show_special=params.ignore_eos)
         return Request(
             id=len(self.requests),
             prompt=tokens,
@@ -187,12 +228,16 @@ class ScriptedEngine:
             yield chunk
 
     def _answer_chunks(self, request: Request) -> Iterator[GenerationChunk]:
+        if request.params.prompt_logprobs is not None:
+            request.prompt_logprobs = [self._certain(t, request.params.prompt_logprobs) for t in request.prompt[1:]]
         gathered: list[GenerationChunk] = []
+        sizes = itertools.cycle(self._chunk_sizes)
+        size = next(sizes)
         for token in [*self.tokenize(self._answer(request)), EOS]:
             gathered.append(request.accept(token, self._logprob(token, request.params)))
-            if len(gathered) == self._chunk_size or request.finish_reason is not None:
+            if len(gathered) == size or request.finish_reason is not None:
                 yield _join(gathered)
-                gathered = []
+                gathered, size = [], next(sizes)
             if request.finish_reason is not None:
                 return
         if gathered:
@@ -200,25 +245,26 @@ class ScriptedEngine:
         yield request.end(FinishReason.STOP)
 
     def _logprob(self, token: int, params: GenerationParams) -> TokenLogprob | None:
-        if not params.logprobs:
-            return None
+        return self._certain(token, params.top_logprobs) if params.logprobs else None
+
+    def _certain(self, token: int, num_top: int) -> TokenLogprob:
         text = self.detokenize([token], skip_special_tokens=False)
         certain = TokenLogprob(token, text, 0.0, token_bytes=text.encode())
-        return TokenLogprob(token, text, 0.0, (certain,) if params.top_logprobs else (), text.encode())
+        return replace(certain, top=(certain,)) if num_top else certain
 
+    def _encode(self, piece: str, words: Sequence[str]) -> list[int]:
+        if piece in words:
+            return [NUM_CODE_POINTS + self._words.index(piece)]
+        return [ord(character) for character in piece]
 
-def _encode(piece: str, control_marks: bool) -> list[int]:
-    if control_marks and piece in MARKS:
-        return [NUM_CODE_POINTS + MARKS.index(piece)]
-    return [ord(character) for character in piece]
-
-
-def _decode(token: int, skip_special_tokens: bool) -> str:
-    if not 0 <= token < NUM_CODE_POINTS + len(MARKS):
-        raise TokenizationError(f"token id {token} is not in the vocabulary of {NUM_CODE_POINTS + len(MARKS)}")
-    if token >= NUM_CODE_POINTS:
-        return "" if skip_special_tokens else MARKS[token - NUM_CODE_POINTS]
-    return chr(token)
+    def _decode(self, token: int, skip_special_tokens: bool) -> str:
+        vocab_size = self._limits.vocab_size
+        if not 0 <= token < vocab_size:
+            raise TokenizationError(f"token id {token} is not in the vocabulary of {vocab_size}")
+        if token < NUM_CODE_POINTS:
+            return chr(token)
+        place = token - NUM_CODE_POINTS
+        return "" if skip_special_tokens and place < len(self._special_tokens) else self._words[place]
 
 
 def _join(chunks: Sequence[GenerationChunk]) -> GenerationChunk:
@@ -227,6 +273,17 @@ def _join(chunks: Sequence[GenerationChunk]) -> GenerationChunk:
         tokens=tuple(token for chunk in chunks for token in chunk.tokens),
         text="".join(chunk.text for chunk in chunks),
         logprobs=tuple(logprobs) if chunks[0].logprobs is not None else None,
+        ends=tuple(end for chunk in chunks for end in chunk.ends),
+        prompt_logprobs=chunks[0].prompt_logprobs,
         finish_reason=chunks[-1].finish_reason,
         output=chunks[-1].output,
     )
+
+
+def _embedding(tokens: Sequence[int], params: EmbeddingParams) -> Embedding:
+    values = [0.0] * HIDDEN_SIZE
+    for position in Pool.of(params.pooling or "mean", len(tokens)).positions:
+        values[tokens[position] % HIDDEN_SIZE] += 1.0
+    values = values[: params.dimensions]
+    length = math.hypot(*values) or 1.0
+    return Embedding(values=array("f", [value / length for value in values]), prompt_tokens=len(tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -54,7 +54,7 @@ class Tokenizer:
                 source=files.chat_template,
                 bos_token=files.bos_token,
                 eos_token=files.eos_token,
-                special_tokens=tuple(self._marks.values()),
+                special_tokens=self.special_tokens,
             )
 
     @classmethod
@@ -82,13 +82,21 @@ class Tokenizer:
             return encoding.ids
         return self._spell_marks(_encoded(self._plain_backend, text, add_special_tokens), text)
 
-    def decode(self, tokens: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+    def decode(
+        self, tokens: Sequence[int], *, skip_special_tokens: bool = True, shown: Collection[int] = frozenset()
+    ) -> str:
         """Token ids to text; ids that the model has beyond the tokenizer's texts are nothing.
+
+        Special tokens that are `shown` are not skipped.
 
         Raises:
             TokenizationError: an id is not in the vocabulary.
         """
-        text: str = self._backend.decode(self._checked(tokens), skip_special_tokens=skip_special_tokens)
+        ids = self._checked(tokens)
+        if skip_special_tokens and shown:
+            ids = [token for token in ids if token in shown or token not in self._special_ids]
+            skip_special_tokens = False
+        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
 
     def token_text(self, token: int) -> str:
@@ -112,14 +120,20 @@ class Tokenizer:
             return bytes([BYTE_FALLBACK[word]])
         return self._in_mid_text(word).encode()
 
-    def pieces(self, *, skip_special_tokens: bool) -> Mapping[int, bytes] | None:
+    def pieces(self, *, skip_special_tokens: bool, shown: Collection[int] = frozenset()) -> Mapping[int, bytes] | None:
         """The bytes that each token stands for, by its id, if they are the same whatever stands beside it; else None.
 
-        So it is with byte-level vocabularies: their texts are the bytes of all tokens, read as UTF-8.
+        So it is with byte-level vocabularies: their texts are the bytes of all tokens, read as UTF-8. Special tokens
+        that are `shown` are not skipped.
         """
         if not isinstance(self._backend.decoder, tokenizers.decoders.ByteLevel):
             return None
-        return self._shown_pieces if skip_special_tokens else self._all_pieces
+        if not skip_special_tokens:
+            return self._all_pieces
+        return _Pieces(lambda token: self._piece(token, token in shown)) if shown else self._shown_pieces
+
+    def _piece(self, token: int, shown: bool) -> bytes:
+        return self._all_pieces[token] if shown else self._shown_pieces[token]
 
     @cached_property
     def _all_pieces(self) -> Mapping[int, bytes]:
@@ -127,9 +141,17 @@ class Tokenizer:
 
     @cached_property
     def _shown_pieces(self) -> Mapping[int, bytes]:
-        added = self._backend.get_added_tokens_decoder().items()
-        hidden = {token for token, mark in added if mark.special}
+        hidden = self._special_ids
         return _Pieces(lambda token: b"" if token in hidden else self.token_bytes(token))
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(token for token, mark in self._backend.get_added_tokens_decoder().items() if mark.special)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts that are read as control tokens."""
+        return tuple(self._marks.values())
 
     @property
     def added_token_ids(self) -> frozenset[int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType, get_args
 
 from .constraint import Constraint
 from .errors import ParameterError
@@ -21,6 +22,10 @@ MAX_PROMPT_LOGPROBS = 20
 MAX_BAD_WORDS = 1000
 MAX_BAD_WORD_CHARS = 100
 MAX_SALT_CHARS = 256
+MAX_DIMENSIONS = 2**20
+
+Pooling = Literal["mean", "last", "cls"]
+"""What an embedding is made of: the mean of all tokens' last hidden states, the last token's, or the first one's."""
 
 RequestHandle = NewType("RequestHandle", int)
 """Names a request added by `add_request`, to know its updates by and to cancel it."""
@@ -74,6 +79,8 @@ class GenerationParams:
     """Token ids that end the answer, beside the model's own EOS."""
     ignore_eos: bool = False
     """Goes on past EOS, and shows it."""
+    shown_special_ids: Sequence[int] = ()
+    """Ids of special tokens that stand in the answer's text; other special tokens are left out of it."""
     min_tokens: int = 0
     """Until this many tokens, neither EOS nor stop ids nor stop texts end the answer. At most `max_tokens`."""
     logprobs: bool = False
@@ -125,6 +132,7 @@ class GenerationParams:
         bad_words = _texts("bad_words", self.bad_words, MAX_BAD_WORDS, MAX_BAD_WORD_CHARS)
         object.__setattr__(self, "bad_words", bad_words)
         object.__setattr__(self, "stop_token_ids", _token_ids("stop_token_ids", self.stop_token_ids))
+        object.__setattr__(self, "shown_special_ids", _token_ids("shown_special_ids", self.shown_special_ids))
         object.__setattr__(self, "logit_bias", _logit_bias(self.logit_bias))
 
     @property
@@ -226,6 +234,8 @@ class GenerationOutput:
     """What went wrong, if something did."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     """One for each token, if asked for."""
+    ends: tuple[int, ...] = ()
+    """Where the text of each token ends in the answer's text, as a chunk says it."""
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     """One for each token of the prompt, if asked for; None for the first, which nothing stands before."""
     stats: GenerationStats = field(default_factory=GenerationStats)
@@ -233,15 +243,57 @@ class GenerationOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationChunk:
-    """A piece of an answer: `tokens`, `text` and `logprobs` of all chunks add up to the output's."""
+    """A piece of an answer: `tokens`, `text`, `logprobs` and `ends` of all chunks add up to the output's."""
 
     tokens: tuple[int, ...] = ()
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    ends: tuple[int, ...] = ()
+    """Where the text of each of `tokens` ends in the answer's text, in characters. Text that is still held back, or
+    belongs to a stop text, counts too; a token that adds no whole character ends where the one before it does."""
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """All of them, on the chunk with the first token, if asked for."""
     finish_reason: FinishReason | None = None
     """Set on the last chunk."""
     output: GenerationOutput | None = None
     """The whole answer, on the last chunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingParams:
+    """How an embedding is made. Checked when made.
+
+    Raises:
+        ParameterError: names the field, the value given and its bounds.
+    """
+
+    pooling: Pooling | None = None
+    """None: as the model's own files say, else mean."""
+    dimensions: int | None = None
+    """Only so many of its first numbers, brought to length 1 again; None: all."""
+    priority: int = 0
+    """As in `GenerationParams`."""
+    cache_salt: str | None = None
+    """As in `GenerationParams`."""
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None and self.pooling not in get_args(Pooling):
+            raise ParameterError("pooling", self.pooling, "mean, last or cls, or None")
+        if self.dimensions is not None:
+            _integer("dimensions", self.dimensions, 1, MAX_DIMENSIONS)
+        _integer("priority", self.priority, -(2**31), 2**31 - 1)
+        _salt(self.cache_salt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """What a model makes of a text: a vector of length 1, near those of texts that mean alike."""
+
+    values: array[float]
+    """float32; `numpy.asarray` takes it as it is."""
+    prompt_tokens: int
+    cached_tokens: int = 0
+    """Prompt tokens that were not computed again: whole blocks found in the prefix cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +336,14 @@ class ModelInfo:
     """Bytes that one sequence takes beside its tokens, however long it is: the states of recurrent layers."""
     memory: MemoryPlan | None = None
     """What was planned to be held in memory before the model was loaded."""
+    hidden_size: int = 0
+    """Numbers in a hidden state, and so in an embedding."""
+    pooling: Pooling = "mean"
+    """How embeddings are made unless a request says so: as the model's own files say, else the mean."""
+    special_tokens: tuple[str, ...] = ()
+    """Texts that the tokenizer reads as control tokens."""
+    fingerprint: str = ""
+    """Stands for the model's files as they are now, how they are read and the type it computes in, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,14 @@ def test_a_prompt_that_the_cache_cannot_hold_is_refused_with_both_numbers() -> N
         check_request([1] * 8, GenerationParams(), shared)
 
 
-@pytest.mark.parametrize("params", [GenerationParams(stop_token_ids=[50]), GenerationParams(logit_bias={50: 1.0})])
+@pytest.mark.parametrize(
+    "params",
+    [
+        GenerationParams(stop_token_ids=[50]),
+        GenerationParams(logit_bias={50: 1.0}),
+        GenerationParams(shown_special_ids=[50]),
+    ],
+)
 def test_parameters_that_name_unknown_tokens_are_refused(params: GenerationParams) -> None:
     with pytest.raises(ParameterError, match="50"):
         check_request([1], params, LIMITS)
@@ -65,6 +72,7 @@ def test_chunks_add_up_to_the_output() -> None:
     assert output is not None and output.finish_reason is FinishReason.LENGTH
     assert sum((chunk.tokens for chunk in chunks), ()) == output.tokens
     assert "".join(chunk.text for chunk in chunks) == output.text == "5678"
+    assert [chunk.ends for chunk in chunks] == [(1,), (2,), (3,), (4,)]
     assert sum((chunk.logprobs or () for chunk in chunks), ()) == output.logprobs
 
 

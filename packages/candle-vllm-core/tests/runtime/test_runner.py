@@ -81,6 +81,20 @@ def test_model_info_gives_the_bytes_of_the_formula(
     assert found == (token * NUMBER, beyond * NUMBER, state * NUMBER)
 
 
+def test_a_fingerprint_tells_files_and_how_they_are_read_apart(paths: dict[str, Path]) -> None:
+    opened = [
+        (paths["gemma3"], "fp32"),
+        (paths["gemma3"], "fp32"),
+        (paths["gemma3"], "bf16"),
+        (paths["deepseek-v2"], "fp32"),
+    ]
+    prints = []
+    for path, dtype in opened:
+        with open_engine(path, dtype=dtype) as engine:
+            prints.append(engine.model_info().fingerprint)
+    assert prints[0] == prints[1] and len(set(prints)) == 3
+
+
 @pytest.mark.parametrize("name", ["mistral, window 7", "gemma3", "deepseek-v2", "qwen3-next"])
 def test_little_memory_changes_no_answer(paths: dict[str, Path], name: str) -> None:
     asked = prompts(16)

@@ -9,10 +9,11 @@ from null_runner import NullRunner, alone, make_request
 
 from candle_vllm_core.events import EngineEvent, Subscribers
 from candle_vllm_core.runtime.kv import FREED, KVBlocks, KVSizes
+from candle_vllm_core.runtime.pool import Pool
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.scheduler import Scheduler, Step, urgency
 from candle_vllm_core.runtime.stepper import Stepper
-from candle_vllm_core.types import GenerationChunk, GenerationOutput, GenerationParams
+from candle_vllm_core.types import GenerationChunk, GenerationOutput, GenerationParams, Pooling
 
 
 class Harness:
@@ -51,9 +52,12 @@ class Harness:
         self.prompts: dict[int, list[int]] = {}
         self.chunks: dict[int, list[GenerationChunk]] = {}
 
-    def add(self, prompt: Iterable[int], params: GenerationParams | None = None) -> Request:
+    def add(
+        self, prompt: Iterable[int], params: GenerationParams | None = None, pooling: Pooling | None = None
+    ) -> Request:
         tokens = list(prompt)
         request = make_request(len(self.prompts) + 1, tokens, params, limit=self.capacity)
+        request.pool = Pool.of(pooling, len(tokens)) if pooling is not None else None
         self.prompts[request.id], self.chunks[request.id] = tokens, []
         self.stepper.add(request)
         return request

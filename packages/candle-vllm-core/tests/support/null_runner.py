@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from candle_vllm_core.detokenizer import TextStream
 from candle_vllm_core.runtime.kv import FREED, KVSizes
+from candle_vllm_core.runtime.pooling import pool_rows
 from candle_vllm_core.runtime.request import Drawn, Limits, Request
 from candle_vllm_core.runtime.scheduler import Slice, Step
 from candle_vllm_core.types import GenerationChunk, GenerationParams
@@ -82,6 +83,8 @@ class NullRunner:
         self.states = [POISON] * sizes.num_states
         self.steps: list[Step] = []
         self.forgotten: list[int] = []
+        self.pooled: dict[int, list[int]] = {}
+        """For each pool the tokens whose hidden states it was given."""
         self.wrong: list[str] = []
         """What some token of a step saw that is not what it should have seen."""
         self.watch: Callable[[Step], None] = lambda step: None
@@ -98,6 +101,10 @@ class NullRunner:
         for part in step:
             self._write(part)
         tokens = [self._compute(part) for part in step]
+        computed = [token for part in step for token in part.request.token_slice(part.start, part.stop)]
+        for pool, rows in pool_rows(step):
+            self.pooled.setdefault(id(pool), []).extend(computed[row] for row in rows)
+            pool.num_taken += len(rows)
         return [Drawn(token) for part, token in zip(step, tokens, strict=True) if part.samples]
 
     def forget(self, request_id: int) -> None:

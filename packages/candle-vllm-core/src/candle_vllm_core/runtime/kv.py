@@ -109,9 +109,9 @@ class KVBlocks:
     def needs(self, request: Request, prefix: Prefix, chunk: int | None) -> list[int]:
         """How many of each group's free blocks a request takes to start after its prefix.
 
-        It starts if all of its tokens and one more find room. `chunk` is the most tokens of one step.
+        It starts if all of its tokens and one more, if it draws any, find room. `chunk` is the most tokens of one step.
         """
-        length = request.num_tokens + 1
+        length = request.num_needed
         return [group.needs(table, length, chunk) for group, table in zip(self._groups, prefix.tables, strict=True)]
 
     def admit(self, request: Request, prefix: Prefix, chunk: int | None, reserved: Sequence[int] | None = None) -> bool:

@@ -19,6 +19,7 @@ from ..types import (
     GenerationStats,
     TokenLogprob,
 )
+from .pool import Pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,38 @@ def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limit
         CapacityError: it leaves none in the KV cache.
         ParameterError: a parameter names a token that is not in the vocabulary.
     """
+    tokens = _check_tokens(prompt, limits)
+    if len(tokens) >= limits.max_sequence_length:
+        raise ContextLengthError(len(tokens), limits.max_sequence_length)
+    if len(tokens) >= limits.longest:
+        raise CapacityError(len(tokens) + 1, limits.longest, limits.kv_setting)
+    named = ("stop_token_ids", "shown_special_ids", "logit_bias")
+    for name, ids in zip(
+        named, (params.stop_token_ids, params.shown_special_ids, params.logit_bias or ()), strict=True
+    ):
+        for token in ids:
+            if token >= limits.vocab_size:
+                raise ParameterError(name, token, f"token ids from 0 to {limits.vocab_size - 1}")
+    return tokens
+
+
+def check_embedded(prompt: Sequence[int], limits: Limits) -> list[int]:
+    """The prompt of an embedding as a list, after everything that can be known before it runs was checked.
+
+    Raises:
+        TokenizationError: the prompt is empty, or has ids that are none or are not in the vocabulary.
+        ContextLengthError: it is longer than the longest sequence that the model takes.
+        CapacityError: it is longer than what the KV cache holds.
+    """
+    tokens = _check_tokens(prompt, limits)
+    if len(tokens) > limits.max_sequence_length:
+        raise ContextLengthError(len(tokens), limits.max_sequence_length, answered=False)
+    if len(tokens) > limits.longest:
+        raise CapacityError(len(tokens), limits.longest, limits.kv_setting)
+    return tokens
+
+
+def _check_tokens(prompt: Sequence[int], limits: Limits) -> list[int]:
     tokens = list(prompt)
     if not tokens:
         raise TokenizationError("the prompt is empty; give at least one token")
@@ -76,14 +109,6 @@ def check_request(prompt: Sequence[int], params: GenerationParams, limits: Limit
             raise TokenizationError(
                 f"the prompt has token id {token!r}; the model's ids are the integers from 0 to {limits.vocab_size - 1}"
             )
-    if len(tokens) >= limits.max_sequence_length:
-        raise ContextLengthError(len(tokens), limits.max_sequence_length)
-    if len(tokens) >= limits.longest:
-        raise CapacityError(len(tokens) + 1, limits.longest, limits.kv_setting)
-    for name, ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", params.logit_bias or ())):
-        for token in ids:
-            if token >= limits.vocab_size:
-                raise ParameterError(name, token, f"token ids from 0 to {limits.vocab_size - 1}")
     return tokens
 
 
@@ -114,6 +139,8 @@ class Request:
     """The token sequences that the answer may not complete."""
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     """Those of the prompt's second, third, ... token, as far as they were computed; empty if nobody asked."""
+    pool: Pool | None = None
+    """What an embedding is gathered in; such a request draws no token and ends with its prompt."""
     num_computed: int = 0
     """Tokens whose keys and values are in the cache."""
     num_cached: int | None = None
@@ -126,6 +153,7 @@ class Request:
     error: str | None = None
     _texts: list[str] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
+    _ends: list[int] = field(default_factory=list)
     _first_token: float | None = None
 
     @property
@@ -139,11 +167,19 @@ class Request:
         return self.num_tokens - self.num_computed
 
     @property
+    def num_needed(self) -> int:
+        """Tokens that must find room before it may run: its own, and of an answer one more."""
+        return self.num_tokens + (self.pool is None)
+
+    @property
     def num_reusable(self) -> int:
         """How many of its first tokens may come from the prefix cache instead of being computed.
 
-        Not the last one, which the next is drawn after; nor one whose successor's log probability is still to be given.
+        Not the last one, which the next is drawn after; nor one whose successor's log probability is still to be given,
+        or whose hidden state is still to be pooled.
         """
+        if self.pool is not None:
+            return min(self.pool.next, self.num_tokens - 1)
         missing = self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < len(self.prompt) - 1
         return len(self.prompt_logprobs) if missing else self.num_tokens - 1
 
@@ -160,13 +196,16 @@ class Request:
             self._first_token = time.monotonic()
         if logprob is not None:
             self._logprobs.append(logprob)
-        taken, text = 0, ""
+        text, before = "", len(self._ends)
         tokens = (token,) if self.constraint is None else (token, *self.constraint.accept(token))
-        while taken < len(tokens) and self.finish_reason is None:
-            taken += 1
-            self.generated.append(tokens[taken - 1])
-            text += self._take_token(tokens[taken - 1], last=taken == len(tokens))
-        return self._chunk(tokens[:taken], text, (logprob,) if logprob is not None else None)
+        for place, taken in enumerate(tokens):
+            self.generated.append(taken)
+            text += self._take_token(taken, last=place == len(tokens) - 1)
+            self._ends.append(self.stream.num_chars)
+            if self.finish_reason is not None:
+                break
+        ends = tuple(self._ends[before:])
+        return self._chunk(tokens[: len(ends)], text, (logprob,) if logprob is not None else None, ends)
 
     def fail(self, error: str) -> GenerationChunk:
         """End the request with an error."""
@@ -206,12 +245,28 @@ class Request:
         is_eos = token in self.limits.eos_token_ids and not self.params.ignore_eos
         return is_eos or token in self.params.stop_token_ids
 
-    def _chunk(self, tokens: tuple[int, ...], text: str, logprobs: tuple[TokenLogprob, ...] | None) -> GenerationChunk:
+    def _chunk(
+        self,
+        tokens: tuple[int, ...],
+        text: str,
+        logprobs: tuple[TokenLogprob, ...] | None,
+        ends: tuple[int, ...] = (),
+    ) -> GenerationChunk:
         self._texts.append(text)
         output = self.output() if self.finish_reason is not None else None
+        reason = self.finish_reason
         return GenerationChunk(
-            tokens=tokens, text=text, logprobs=logprobs, finish_reason=self.finish_reason, output=output
+            tokens=tokens,
+            text=text,
+            logprobs=logprobs,
+            ends=ends,
+            prompt_logprobs=self._prompt_logprobs() if tokens and len(tokens) == len(self.generated) else None,
+            finish_reason=reason,
+            output=output,
         )
+
+    def _prompt_logprobs(self) -> tuple[TokenLogprob | None, ...] | None:
+        return (None, *self.prompt_logprobs) if self.params.prompt_logprobs is not None else None
 
     def output(self) -> GenerationOutput:
         """The answer as it stands; whole once `finish_reason` is set."""
@@ -222,7 +277,8 @@ class Request:
             stop_sequence=self.stream.stop_sequence,
             error=self.error,
             logprobs=tuple(self._logprobs) if self.params.logprobs else None,
-            prompt_logprobs=(None, *self.prompt_logprobs) if self.params.prompt_logprobs is not None else None,
+            ends=tuple(self._ends),
+            prompt_logprobs=self._prompt_logprobs(),
             stats=self._stats(),
         )
 

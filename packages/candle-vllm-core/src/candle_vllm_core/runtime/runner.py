@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
 from .masks import Masks
 from .plan import Plan
+from .pool import declared_pooling
+from .pooling import pool_rows, take
 from .request import Drawn, Limits
 from .sampling import Sampler
 from .scheduler import Step
@@ -111,6 +114,10 @@ class ModelRunner:
             kv_bytes_per_token_beyond_window=needs.bytes_per_token_beyond_window,
             state_bytes_per_sequence=needs.state_bytes,
             memory=plan.memory,
+            hidden_size=spec.dim,
+            pooling=declared_pooling(source.path),
+            special_tokens=self.tokenizer.special_tokens,
+            fingerprint=hashlib.sha256(self.fingerprint).hexdigest(),
         )
 
     @torch.inference_mode()
@@ -130,14 +137,18 @@ class ModelRunner:
         ]
 
     def _logits(self, step: Step, layout: Layout) -> Tensor:
-        """The logits of the tokens that another is drawn after; prompts get their log probabilities on the way."""
+        """The logits of the tokens that another is drawn after; what prompts are to give is taken on the way."""
         rows, plan = sampling_rows(step, self.device), self._backend.plan(layout)
-        targets = list(prompt_targets(step))
-        if not targets:
+        targets, pools = list(prompt_targets(step)), list(pool_rows(step))
+        if not targets and not pools:
             logits: Tensor = self._model(layout.tokens, plan, rows)
             return logits
-        wanted = torch.tensor([target.row for target in targets], device=self.device)
-        hidden = self._model.hidden(layout.tokens, plan, torch.cat([rows, wanted]))
+        wanted = [*(target.row for target in targets), *(row for _, part in pools for row in part)]
+        hidden = self._model.hidden(layout.tokens, plan, torch.cat([rows, torch.tensor(wanted, device=self.device)]))
+        first = len(rows) + len(targets)
+        for pool, part in pools:
+            take(pool, hidden[first : first + len(part)])
+            first += len(part)
         for start in range(0, len(targets), PROMPT_PIECE):
             first = len(rows) + start
             self._note(targets[start : start + PROMPT_PIECE], self._model.head(hidden[first : first + PROMPT_PIECE]))

@@ -32,7 +32,8 @@ class Slice(NamedTuple):
     @property
     def samples(self) -> bool:
         """Whether this slice ends with the request's last known token, so that the next one can be drawn."""
-        return self.stop == len(self.request.prompt) + len(self.request.generated)
+        request = self.request
+        return self.stop == len(request.prompt) + len(request.generated) and request.pool is None
 
 
 Step = tuple[Slice, ...]

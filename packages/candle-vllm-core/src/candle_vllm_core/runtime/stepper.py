@@ -133,6 +133,10 @@ class Stepper:
         now = time.monotonic()
         for request, its in zip(drawing, drawn, strict=True):
             self._accept(request, its, now, out)
+        for request, _, _ in step:
+            if request.pool is not None and request.pool.done:
+                fault = request.pool.error
+                self._end([request], FinishReason.STOP if fault is None else FinishReason.ERROR, fault, out)
         self._journal.step_ends(step)
 
     def _accept(self, request: Request, drawn: Drawn, now: float, out: list[Emission]) -> None:

@@ -55,3 +55,14 @@ def test_a_part_holds_the_text_of_its_type() -> None:
 def test_the_length_of_a_message_counts_its_calls() -> None:
     assert Message.user("abc").num_chars == 3
     assert Message.assistant_with_tool_calls([CALL], "abc").num_chars == 5
+
+
+def test_reasoning_has_two_names() -> None:
+    for fields in ({"reasoning": "hm"}, {"reasoning_content": "hm"}, {"reasoning": "hm", "reasoning_content": "hm"}):
+        message = Message.model_validate({"role": "assistant", "content": "abc"} | fields)
+        assert (message.thoughts, message.num_chars) == ("hm", 5)
+    assert Message.assistant("abc").thoughts is None
+
+
+def test_the_index_of_a_call_is_taken_and_not_written_out() -> None:
+    assert ToolCall.model_validate(CALL.model_dump() | {"index": 3}).model_dump() == CALL.model_dump()

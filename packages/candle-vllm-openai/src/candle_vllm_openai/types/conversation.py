@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..errors import shown
 from .messages import Message
 from .strict import invalid
 
@@ -34,15 +35,15 @@ def _check_result(message: Message, index: int, caller: int | None, open_calls: 
         reason = "is tool, and no message with `tool_calls` stands before it; a result follows its call"
         raise invalid(reason, f"messages[{index}].role")
     if call_id in answered:
-        raise invalid(f"is {call_id}, and that call has its result already", place)
+        raise invalid(f"is {shown(call_id)}, and that call has its result already", place)
     if call_id not in open_calls:
-        raise invalid(f"is {call_id}, which is not among the `tool_calls` of messages[{caller}]", place)
+        raise invalid(f"is {shown(call_id)}, which is not among the `tool_calls` of messages[{caller}]", place)
     open_calls.remove(call_id)
     answered.add(call_id)
 
 
 def _check_answered(open_calls: set[str], caller: int | None) -> None:
     if open_calls:
-        left = ", ".join(sorted(open_calls))
+        left = shown(sorted(open_calls))
         reason = f"have no results for {left}; a message of role tool has to follow for each call"
         raise invalid(reason, f"messages[{caller}].tool_calls")

@@ -46,6 +46,7 @@ from .fields import FIELDS, Field
 from .params import to_generation_params
 from .parse import parse_request
 from .stream import collect, merge_tool_call_delta, to_chat_response
+from .types.mcp import McpToolCall
 from .types.messages import ContentPart, Message, Role
 from .types.requests import ChatCompletionRequest
 from .types.responses import (
@@ -117,6 +118,7 @@ __all__ = [
     "GenerationStats",
     "InferenceEngine",
     "JsonSchemaFormat",
+    "McpToolCall",
     "Message",
     "ModelInfo",
     "ModelLoadError",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Tag, model_validator
 from pydantic import Field as Bounds
 
+from .mcp import McpObject, mcp_text
 from .strict import Strict, invalid, list_or_text, unsupported
 from .tools import MAX_CALLS, ToolCall
 
@@ -91,6 +92,11 @@ class Message(Strict):
     def tool_with_name(cls, tool_call_id: str, content: str, name: str) -> Self:
         """What a tool call gave, with the tool's name for templates that show it."""
         return cls(role="tool", tool_call_id=tool_call_id, content=content, name=name)
+
+    @classmethod
+    def from_mcp_result(cls, tool_call_id: str, result: McpObject, name: str | None = None) -> Self:
+        """What an MCP server's tool gave, as text; a result that is an error says so."""
+        return cls(role="tool", tool_call_id=tool_call_id, content=mcp_text(result), name=name)
 
     @property
     def text(self) -> str | None:

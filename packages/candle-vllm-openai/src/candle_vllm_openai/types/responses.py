@@ -26,7 +26,10 @@ class ChatLogprob(TopLogprob):
 
 
 class ChoiceLogprobs(BaseModel):
-    """Log probabilities of an answer's tokens, in the model's raw distribution."""
+    """Log probabilities of the tokens of an answer's content, in the model's raw distribution.
+
+    A token of which any character is content is among them; those of reasoning and of calls of tools are not.
+    """
 
     content: list[ChatLogprob] | None
     refusal: None
@@ -38,6 +41,12 @@ class PromptTokensDetails(BaseModel):
     cached_tokens: int
 
 
+class CompletionTokensDetails(BaseModel):
+    """What the answers' tokens became."""
+
+    reasoning_tokens: int
+
+
 class Usage(BaseModel):
     """Tokens of the prompt, once, and of all answers."""
 
@@ -45,6 +54,7 @@ class Usage(BaseModel):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class ResponseMessage(BaseModel):
@@ -52,8 +62,12 @@ class ResponseMessage(BaseModel):
 
     role: Literal["assistant"]
     content: str | None
+    """None where there is nothing beside calls of tools."""
     refusal: None
+    reasoning_content: str | None = None
+    """What the model thought before; left out if it did not."""
     tool_calls: list[ToolCall] | None = None
+    """Left out if there are none."""
 
 
 class ChatChoice(BaseModel):
@@ -86,6 +100,7 @@ class ChoiceDelta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 

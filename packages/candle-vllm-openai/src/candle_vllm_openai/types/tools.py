@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, overload
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 from pydantic import Field as Bounds
 
+from .mcp import McpObject, McpToolCall, mcp_call, mcp_fields
 from .schemas import JsonSchema
 from .strict import Strict
 
@@ -66,6 +67,17 @@ class Tool(Strict):
     type: Literal["function"] = "function"
     definition: FunctionDefinition = Bounds(alias="function")
     function: ClassVar[_FunctionOf] = _FunctionOf()
+
+    @classmethod
+    def from_mcp_list(cls, tools: Iterable[McpObject] | McpObject) -> list[Self]:
+        """The tools of an MCP server: what its `tools/list` gave, or the list in it."""
+        listed = mcp_fields(tools)["tools"] if isinstance(tools, Mapping | BaseModel) else tools
+        return [cls(function=_definition(mcp_fields(tool))) for tool in listed]
+
+
+def _definition(tool: Mapping[str, Any]) -> FunctionDefinition:
+    description, schema = tool.get("description"), tool.get("inputSchema")
+    return FunctionDefinition(name=tool.get("name"), description=description, parameters=schema)
 
 
 class FunctionName(Strict):
@@ -147,6 +159,14 @@ class ToolCall(Strict):
     function: FunctionCall
     index: Annotated[int | None, Bounds(ge=0, le=MAX_CALLS, exclude=True)] = None
     """What is left of a stream's deltas; it is not written out."""
+
+    def to_mcp_call(self) -> McpToolCall:
+        """The call as an MCP server takes it.
+
+        Raises:
+            ValueError: the arguments are not the text of a JSON object.
+        """
+        return mcp_call(self.function.name, self.function.arguments)
 
 
 class FunctionCallDelta(BaseModel):

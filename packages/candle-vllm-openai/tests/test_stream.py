@@ -83,6 +83,7 @@ def test_usage_is_null_until_the_last_chunk_if_asked_for_and_absent_if_not() -> 
         "completion_tokens": 3,
         "total_tokens": 13,
         "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     silent = written(ChunkWriter("m"), (0, last(output(), "x")))
     assert not any("usage" in json.loads(chunk.to_json()) for chunk in silent)
@@ -165,6 +166,7 @@ def test_an_output_as_a_response() -> None:
             "completion_tokens": 3,
             "total_tokens": 13,
             "prompt_tokens_details": {"cached_tokens": 4},
+            "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }
 

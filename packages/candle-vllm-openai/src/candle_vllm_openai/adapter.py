@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import Self
 
-from candle_vllm_core import CandleVllmError, Engine, GenerationChunk
+from candle_vllm_core import CandleVllmError, ChatTemplate, Engine, GenerationChunk
 
 from .config import AdapterConfig
 from .errors import ApiError, api_error
+from .fields import FIELDS, Endpoint, Field
 from .params import to_generation_params
 from .prompt import PromptTemplate, encode
+from .reading import PROMPT_END_CHARS, AnswerReader
 from .stream import ChunkWriter, collect
 from .types.requests import ChatCompletionRequest
 from .types.responses import ChatCompletionChunk, ChatCompletionResponse
 
 INLINE_CHARS = 8192
-"""Messages longer than this are rendered and tokenized off the event loop."""
+"""Messages and tools longer than this are rendered and tokenized off the event loop."""
 
 
 class OpenAIAdapter:
@@ -48,6 +54,10 @@ class OpenAIAdapter:
         """The engine underneath, for whatever OpenAI's API does not have."""
         return self._engine
 
+    def capabilities(self) -> Mapping[Endpoint, Mapping[str, Field]]:
+        """What becomes of each field of a request, by endpoint and by path: honoured, refused, or a no-op."""
+        return FIELDS
+
     async def chat_completion(self, request: ChatCompletionRequest) -> ChatCompletionResponse:
         """The whole answer: what the stream of the same request adds up to. Cancelling the call cancels the request.
 
@@ -72,14 +82,27 @@ class OpenAIAdapter:
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         try:
             info = self._engine.model_info()
-            prompt = await self._prompt(request)
+            prompt, prompt_end = await self._prompt(request)
+            reading = self._reader.reading(request, prompt_end)
             room = info.max_sequence_length - len(prompt)
             params = [
-                to_generation_params(request, choice=choice, room=room, defaults=self._config)
+                to_generation_params(
+                    request,
+                    choice=choice,
+                    room=room,
+                    defaults=self._config,
+                    constraint=reading.constraint,
+                    shown_special_ids=reading.shown_ids,
+                )
                 for choice in range(request.n)
             ]
-            name = self._config.model_name or info.model_id
-            writer = ChunkWriter(name, num_choices=request.n, include_usage=include_usage)
+            writer = ChunkWriter(
+                self._config.model_name or info.model_id,
+                num_choices=request.n,
+                include_usage=include_usage,
+                grammar=reading.grammar,
+                fingerprint=self._fingerprint,
+            )
             answers = [self._engine.generate_stream(prompt, each) for each in params]
             async with aclosing(_merged(answers)) as pieces:
                 async for choice, piece in pieces:
@@ -90,23 +113,43 @@ class OpenAIAdapter:
         except CandleVllmError as error:
             raise api_error(error) from error
 
-    async def _prompt(self, request: ChatCompletionRequest) -> list[int]:
-        template, engine = self._template, self._engine
-        if sum(message.num_chars for message in request.messages) <= INLINE_CHARS:
-            return encode(engine, template.render(request))
-        return await asyncio.to_thread(lambda: encode(engine, template.render(request)))
+    async def _prompt(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
+        """The prompt's token ids, and the end of its text."""
+        if request.num_chars <= INLINE_CHARS:
+            return self._rendered(request)
+        return await asyncio.to_thread(self._rendered, request)
+
+    def _rendered(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
+        pieces = self._template.render(request)
+        return encode(self._engine, pieces), "".join(piece.text for piece in pieces[-2:])[-PROMPT_END_CHARS:]
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Stands for all of ours that an answer with a seed depends on: model, template, versions, device."""
+        info = self._engine.model_info()
+        parts = [version("candle-vllm-core"), info.fingerprint, info.device, self._chat_template.source]
+        return f"fp_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+
+    @cached_property
+    def _reader(self) -> AnswerReader:
+        return AnswerReader(self._engine, self._config, self._chat_template.source)
 
     @cached_property
     def _template(self) -> PromptTemplate:
-        template = self._engine.chat_template
-        if template is None:
-            model = self._engine.model_info().model_id
+        return PromptTemplate(self._chat_template)
+
+    @cached_property
+    def _chat_template(self) -> ChatTemplate:
+        own, given, info = self._engine.chat_template, self._config.chat_template, self._engine.model_info()
+        if given is not None:
+            return replace(own or ChatTemplate(source=given, special_tokens=info.special_tokens), source=given)
+        if own is None:
             raise ApiError(
-                f"the model {model} has no chat template, so it takes no messages; generate from a prompt, or open a "
-                "model that was trained to chat",
+                f"the model {info.model_id} has no chat template, so it takes no messages; generate from a prompt, "
+                "open a model that was trained to chat, or give a template with chat_template",
                 code="no_chat_template",
             )
-        return PromptTemplate(template)
+        return own
 
 
 async def _merged(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from candle_vllm_core import ConfigError, GenerationParams, ParameterError
 
+from .detect import AUTO, choose_format, choose_reasoning
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
@@ -17,6 +19,12 @@ class AdapterConfig:
 
     model_name: str | None = None
     """The model's name in responses. None: its id."""
+    parser: str = AUTO
+    """The format in which the model calls tools: one of `PARSERS`; auto: as its chat template or its family shows."""
+    reasoning: str = AUTO
+    """How the model marks its reasoning: one of `REASONING`; auto: as its chat template shows; none: it is content."""
+    chat_template: str | None = None
+    """A chat template (Jinja) instead of the model's own."""
     temperature: float | None = None
     """None, here and below: OpenAI's default."""
     top_p: float | None = None
@@ -27,8 +35,11 @@ class AdapterConfig:
     presence_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        if self.model_name == "":
-            raise ConfigError("model_name is empty; give a name, or leave it out", "model_name")
+        for field in ("model_name", "chat_template"):
+            if getattr(self, field) == "":
+                raise ConfigError(f"{field} is empty; give one, or leave it out", field)
+        choose_format(self.parser)
+        choose_reasoning(self.reasoning)
         try:
             GenerationParams(
                 temperature=1.0 if self.temperature is None else self.temperature,

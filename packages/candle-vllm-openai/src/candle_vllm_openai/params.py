@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from candle_vllm_core import Constraint, GenerationParams
@@ -20,12 +21,14 @@ def to_generation_params(
     room: int | None = None,
     defaults: AdapterConfig | None = None,
     constraint: Constraint | None = None,
+    shown_special_ids: Sequence[int] = (),
 ) -> GenerationParams:
     """The parameters of one choice of a chat request.
 
     `choice` is added to the seed. `room` is how many tokens the context has left, for a request that gives no limit
     (None: the engine ends the answer where its context ends). `defaults` fill what the request leaves out.
-    `constraint` is the form of the answer, which depends on the model's way to call tools and to reason.
+    `constraint` is the form of the answer, and `shown_special_ids` are the special tokens that stand in its text: both
+    depend on the model's way to call tools and to reason.
 
     Raises:
         ParameterError: names the parameter.
@@ -36,6 +39,7 @@ def to_generation_params(
         room=room,
         defaults=defaults,
         constraint=constraint,
+        shown_special_ids=shown_special_ids,
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
     )
@@ -48,6 +52,7 @@ def sampling_params(
     room: int | None = None,
     defaults: AdapterConfig | None = None,
     constraint: Constraint | None = None,
+    shown_special_ids: Sequence[int] = (),
     logprobs: bool = False,
     top_logprobs: int = 0,
     prompt_logprobs: int | None = None,
@@ -69,6 +74,7 @@ def sampling_params(
         presence_penalty=_first(given.presence_penalty, fallback.presence_penalty, 0.0),
         stop_sequences=given.stops,
         stop_token_ids=given.stop_token_ids or (),
+        shown_special_ids=shown_special_ids,
         ignore_eos=given.ignore_eos,
         min_tokens=given.min_tokens,
         logprobs=logprobs,

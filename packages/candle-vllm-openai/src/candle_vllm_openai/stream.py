@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
-from candle_vllm_core import FinishReason, GenerationChunk, GenerationOutput, GenerationStats, TokenLogprob
+from candle_vllm_core import FinishReason, GenerationChunk, GenerationOutput, GenerationStats
 
+from .choice import ChoiceWriter, ParsedWriter, PlainWriter
 from .errors import SERVER, ApiError
+from .scanner import Grammar
 from .types.responses import (
     ChatChoice,
     ChatCompletionChunk,
@@ -18,30 +19,38 @@ from .types.responses import (
     ChoiceDelta,
     ChoiceLogprobs,
     ChunkChoice,
+    CompletionTokensDetails,
     FinishWord,
     PromptTokensDetails,
     ResponseMessage,
-    TopLogprob,
     Usage,
 )
 from .types.tools import FunctionCall, FunctionCallDelta, ToolCall, ToolCallDelta
 
-_FINISH_WORDS: dict[FinishReason, FinishWord] = {
-    FinishReason.STOP: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.LENGTH: "length",
-}
-
 
 class ChunkWriter:
-    """Writes the chunks of one completion: each choice's role, then pieces and ends as they come, then the usage."""
+    """Writes the chunks of one completion: each choice's role, then pieces and ends as they come, then the usage.
 
-    def __init__(self, model: str, *, num_choices: int = 1, include_usage: bool = False) -> None:
+    `grammar` reads the answers' texts; without one all of a text is content.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        num_choices: int = 1,
+        include_usage: bool = False,
+        grammar: Grammar | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self.include_usage = include_usage
-        self._num_choices = num_choices
+        self.fingerprint = fingerprint
+        self._choices: list[ChoiceWriter] = [
+            PlainWriter() if grammar is None else ParsedWriter(grammar) for _ in range(num_choices)
+        ]
         self._begun = False
         self._stats: list[GenerationStats] = []
 
@@ -56,27 +65,29 @@ class ChunkWriter:
         if not self._begun:
             self._begun = True
             # All roles come first and in order: the official client counts on meeting choice 0 before the others.
-            for place in range(self._num_choices):
-                yield self._chunk(place, ChoiceDelta(role="assistant", content=""))
-        logprobs = _logprobs(piece)
-        if piece.text or logprobs is not None:
-            yield self._chunk(index, ChoiceDelta(content=piece.text), logprobs)
+            for place, each in enumerate(self._choices):
+                yield self._chunk(place, ChoiceDelta(role="assistant", content=each.first_content))
+        choice = self._choices[index]
+        for written in choice.write(piece):
+            yield self._chunk(index, written.delta, written.logprobs)
         if piece.output is not None:
             self._stats.append(piece.output.stats)
-            yield self._chunk(index, ChoiceDelta(), finish=_FINISH_WORDS[piece.output.finish_reason])
+            yield self._chunk(index, ChoiceDelta(), finish=choice.finish_word(piece.output.finish_reason))
 
     def usage(self) -> ChatCompletionChunk:
         """The chunk that ends a stream: no choices, and the tokens of all of them."""
         prompt = max(stats.prompt_tokens for stats in self._stats)
         completion = sum(stats.generated_tokens for stats in self._stats)
-        cached = PromptTokensDetails(cached_tokens=min(stats.cached_tokens for stats in self._stats))
+        cached = min(stats.cached_tokens for stats in self._stats)
+        reasoning = sum(choice.num_reasoning for choice in self._choices)
         return self._envelope(
             [],
             Usage(
                 prompt_tokens=prompt,
                 completion_tokens=completion,
                 total_tokens=prompt + completion,
-                prompt_tokens_details=cached,
+                prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+                completion_tokens_details=CompletionTokensDetails(reasoning_tokens=reasoning),
             ),
         )
 
@@ -91,7 +102,7 @@ class ChunkWriter:
             object="chat.completion.chunk",
             created=self.created,
             model=self.model,
-            system_fingerprint=None,
+            system_fingerprint=self.fingerprint,
             choices=choices,
         )
         if self.include_usage:
@@ -99,12 +110,47 @@ class ChunkWriter:
         return chunk
 
 
-@dataclass(slots=True)
 class _Choice:
-    content: list[str] = field(default_factory=list)
-    logprobs: list[ChatLogprob] = field(default_factory=list)
-    tool_calls: list[ToolCall] = field(default_factory=list)
-    finish: FinishWord | None = None
+    """One choice's deltas, being added up."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[tuple[str, str, list[str]]] = []
+        self._logprobs: list[ChatLogprob] = []
+        self._finish: FinishWord | None = None
+
+    def add(self, piece: ChunkChoice) -> None:
+        delta = piece.delta
+        if delta.content is not None:
+            self._content.append(delta.content)
+        if delta.reasoning_content is not None:
+            self._reasoning.append(delta.reasoning_content)
+        for call in delta.tool_calls or ():
+            self._add_call(call)
+        if piece.logprobs is not None:
+            self._logprobs += piece.logprobs.content or ()
+        self._finish = piece.finish_reason or self._finish
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        function = delta.function or FunctionCallDelta()
+        if not 0 <= delta.index <= len(self._calls):
+            raise _left_out(delta.index, len(self._calls))
+        if delta.index == len(self._calls):
+            self._calls.append((*_named(delta), []))
+        self._calls[delta.index][2].append(function.arguments or "")
+
+    def whole(self, index: int) -> ChatChoice:
+        if self._finish is None:
+            raise ValueError(f"the stream ended before choice {index} did")
+        content = "".join(self._content) if self._content else None
+        message = ResponseMessage(role="assistant", content=content, refusal=None)
+        if self._reasoning:
+            message.reasoning_content = "".join(self._reasoning)
+        if self._calls:
+            message.tool_calls = [_tool_call(id, name, "".join(pieces)) for id, name, pieces in self._calls]
+        logprobs = ChoiceLogprobs(content=self._logprobs, refusal=None) if self._logprobs else None
+        return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=self._finish)
 
 
 class Collector:
@@ -115,15 +161,14 @@ class Collector:
         self._last: ChatCompletionChunk | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> None:
-        """Take the next chunk."""
+        """Take the next chunk.
+
+        Raises:
+            ValueError: a piece of a tool call belongs to none.
+        """
         self._last = chunk
         for piece in chunk.choices:
-            choice = self._choices.setdefault(piece.index, _Choice())
-            choice.content.append(piece.delta.content or "")
-            choice.logprobs += (piece.logprobs.content if piece.logprobs is not None else None) or []
-            choice.finish = piece.finish_reason or choice.finish
-            for delta in piece.delta.tool_calls or ():
-                choice.tool_calls = merge_tool_call_delta(choice.tool_calls, delta)
+            self._choices.setdefault(piece.index, _Choice()).add(piece)
 
     def response(self) -> ChatCompletionResponse:
         """The whole response.
@@ -139,7 +184,7 @@ class Collector:
             created=self._last.created,
             model=self._last.model,
             system_fingerprint=self._last.system_fingerprint,
-            choices=[_whole(index, choice) for index, choice in sorted(self._choices.items())],
+            choices=[choice.whole(index) for index, choice in sorted(self._choices.items())],
             usage=self._last.usage,
         )
 
@@ -156,17 +201,20 @@ async def collect(chunks: AsyncIterable[ChatCompletionChunk]) -> ChatCompletionR
     return collector.response()
 
 
-def to_chat_response(output: GenerationOutput, *, model: str = "default") -> ChatCompletionResponse:
-    """An engine's answer as a chat completion with one choice.
+def to_chat_response(
+    output: GenerationOutput, *, model: str = "default", grammar: Grammar | None = None
+) -> ChatCompletionResponse:
+    """An engine's answer as a chat completion with one choice; `grammar` reads its text, without one all is content.
 
     Raises:
         ApiError: the answer failed or was cancelled.
     """
-    writer, collector = ChunkWriter(model, include_usage=True), Collector()
+    writer, collector = ChunkWriter(model, include_usage=True, grammar=grammar), Collector()
     piece = GenerationChunk(
         tokens=output.tokens,
         text=output.text,
         logprobs=output.logprobs,
+        ends=output.ends,
         finish_reason=output.finish_reason,
         output=output,
     )
@@ -185,25 +233,27 @@ def merge_tool_call_delta(calls: Sequence[ToolCall], delta: ToolCallDelta) -> li
     """
     function = delta.function or FunctionCallDelta()
     if delta.index < 0 or delta.index > len(calls):
-        raise ValueError(f"a piece of tool call {delta.index} came after {len(calls)} calls; indices count up from 0")
-    if delta.index < len(calls):
-        begun = calls[delta.index]
-        longer = begun.function.model_copy(update={"arguments": begun.function.arguments + (function.arguments or "")})
-        return [*calls[: delta.index], begun.model_copy(update={"function": longer}), *calls[delta.index + 1 :]]
-    if delta.id is None or function.name is None:
+        raise _left_out(delta.index, len(calls))
+    if delta.index == len(calls):
+        return [*calls, _tool_call(*_named(delta), function.arguments or "")]
+    begun = calls[delta.index]
+    longer = begun.function.model_copy(update={"arguments": begun.function.arguments + (function.arguments or "")})
+    return [*calls[: delta.index], begun.model_copy(update={"function": longer}), *calls[delta.index + 1 :]]
+
+
+def _named(delta: ToolCallDelta) -> tuple[str, str]:
+    """The id and the name that a call begins with."""
+    if delta.id is None or delta.function is None or delta.function.name is None:
         raise ValueError(f"tool call {delta.index} begins without an id and a name")
-    call = FunctionCall(name=function.name, arguments=function.arguments or "")
-    return [*calls, ToolCall(id=delta.id, type="function", function=call)]
+    return delta.id, delta.function.name
 
 
-def _whole(index: int, choice: _Choice) -> ChatChoice:
-    if choice.finish is None:
-        raise ValueError(f"the stream ended before choice {index} did")
-    message = ResponseMessage(role="assistant", content="".join(choice.content), refusal=None)
-    if choice.tool_calls:
-        message.tool_calls = choice.tool_calls
-    logprobs = ChoiceLogprobs(content=choice.logprobs, refusal=None) if choice.logprobs else None
-    return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=choice.finish)
+def _left_out(index: int, num_calls: int) -> ValueError:
+    return ValueError(f"a piece of tool call {index} came after {num_calls} calls; indices count up from 0")
+
+
+def _tool_call(id: str, name: str, arguments: str) -> ToolCall:
+    return ToolCall(id=id, type="function", function=FunctionCall(name=name, arguments=arguments))
 
 
 def _check_ended_well(output: GenerationOutput) -> None:
@@ -212,16 +262,3 @@ def _check_ended_well(output: GenerationOutput) -> None:
     if output.finish_reason is FinishReason.ERROR:
         message = f"the answer failed: {output.error}"
         raise ApiError(message, status=500, type=SERVER, code="generation_failed")
-
-
-def _logprobs(piece: GenerationChunk) -> ChoiceLogprobs | None:
-    """Those of the piece's tokens; the EOS or stop id that ends an answer is not part of it."""
-    entries = list(piece.logprobs or ())
-    if piece.finish_reason is FinishReason.STOP and piece.tokens:
-        entries = entries[:-1]
-    return ChoiceLogprobs(content=[_chat_logprob(entry) for entry in entries], refusal=None) if entries else None
-
-
-def _chat_logprob(entry: TokenLogprob) -> ChatLogprob:
-    top = [TopLogprob(token=one.token, logprob=one.logprob, bytes=list(one.token_bytes)) for one in entry.top]
-    return ChatLogprob(token=entry.token, logprob=entry.logprob, bytes=list(entry.token_bytes), top_logprobs=top)

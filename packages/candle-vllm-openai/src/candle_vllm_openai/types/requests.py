@@ -61,6 +61,12 @@ class ChatCompletionRequest(SamplingRequest):
         return super().form_field or ("tools" if self.tools else None)
 
     @property
+    def num_chars(self) -> int:
+        """How long the messages and the tools are, for deciding where to render them."""
+        schemas = sum(len(str(tool.function.parameters)) for tool in self.tools or ())
+        return schemas + sum(message.num_chars for message in self.messages)
+
+    @property
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that the answer may call: those of `tools` that `tool_choice` leaves."""
         match self.tool_choice:

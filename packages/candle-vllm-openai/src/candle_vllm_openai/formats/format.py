@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from ..scanner import Grammar
+from .enforced import Calls, Opening, Schema
 
-Schema: TypeAlias = Mapping[str, Any]
-"""A JSON schema."""
+__all__ = ["Format", "Offered", "Schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +25,14 @@ class Offered:
         """Whether there is a tool that can be called."""
         return self.schemas is None or bool(self.schemas)
 
+    def parameters(self, tool: str) -> Mapping[str, Any]:
+        """The schemas of a tool's parameters by their names, as far as they are known."""
+        properties = (self.schemas or {}).get(tool, {}).get("properties")
+        return properties if isinstance(properties, Mapping) else {}
+
     def parameter(self, tool: str, name: str) -> Schema:
         """The schema of one parameter; empty where it is not known."""
-        properties = (self.schemas or {}).get(tool, {}).get("properties")
-        schema = properties.get(name) if isinstance(properties, Mapping) else None
+        schema = self.parameters(tool).get(name)
         return schema if isinstance(schema, Mapping) else {}
 
 
@@ -48,5 +51,8 @@ class Format:
     """Control tokens that must be decoded as text for the format to be seen."""
     parallel: bool = True
     """Whether one answer can hold several calls."""
+    enforced: Callable[[Calls], Sequence[Opening]] | None = None
+    """How calls begin in it, and the rules of what must follow; the first is the way in which forced calls are written.
+    None: it has no calls."""
     channels: bool = False
     """Whether the whole answer is framed, reasoning too: then it is read this way even without tools."""

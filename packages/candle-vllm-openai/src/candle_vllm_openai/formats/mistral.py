@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..scanner import Scanner, Steps
 from .calls import MAX_NAME_CHARS, begin, call_object, marked
+from .enforced import Calls, Opening, text
 from .format import Format, Offered
 
 OPENING, ARGUMENTS, CALL_ID = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
@@ -34,10 +37,19 @@ def _list(scan: Scanner, offered: Offered) -> Steps[None]:
         yield from scan.accept(",")
 
 
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """With the name first, if the vocabulary has the mark that follows it; else a list."""
+    if calls.mark(ARGUMENTS) == text(ARGUMENTS):
+        return (Opening(mark=OPENING, rest=f'"[" {calls.several(calls.objects(), text(", "))} "]"'),)
+    call = calls.each(lambda tool: f"{text(tool.name)} {calls.mark(ARGUMENTS)} {calls.arguments(tool)}")
+    return (Opening(mark=OPENING, rest=call, between=""),)
+
+
 MISTRAL = Format(
     name="mistral",
     grammar=marked({OPENING: body}),
     marks=("[TOOL_CALLS]",),
     families=("mistral", "ministral", "mixtral"),
     tokens=(OPENING, ARGUMENTS, CALL_ID),
+    enforced=enforced,
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .calls import call_object, closed, marked
+from .calls import call_objects, closed, marked
 from .format import Format
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
-BODY = closed(call_object(CLOSING), CLOSING)
+body = closed(call_objects(CLOSING), CLOSING)
 
 QWEN = Format(
     name="qwen",
-    grammar=marked({OPENING: BODY}),
-    marks=("<tool_call>",),
-    families=("qwen2", "qwen3", "smollm3"),
+    grammar=marked({OPENING: body}),
+    marks=(OPENING,),
+    families=("qwen2", "qwen3", "smollm3", "granitemoehybrid"),
     tokens=(OPENING, CLOSING),
 )

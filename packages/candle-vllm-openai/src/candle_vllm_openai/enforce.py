@@ -1,0 +1,185 @@
+"""What a request asks of the form of its answer, as the constraint that enforces it.
+
+An answer is reasoning first, if the model thinks, and then the body: text in the form that was asked for, calls of
+tools, or both. The body alone is held to anything: it begins after the mark that ends the reasoning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from candle_vllm_core import Constraint, ConstraintError, Engine, constraint_expression
+
+from .errors import ApiError, shown
+from .formats.body import SPACE, Thoughts, forced, free
+from .formats.enforced import PATH, Called, Calls, MarkWriter, Opening, Rules, one_of, text
+from .formats.format import Format
+from .reasoning import ReasoningStyle
+from .types.requests import ChatCompletionRequest
+from .types.structured import StructuredOutputs
+from .types.tools import Tool
+
+NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
+NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+VALUES = frozenset({"const", "enum", "default", "examples", "x-guidance"})
+"""Keywords that hold no schemas."""
+
+
+def mark_writer(engine: Engine) -> MarkWriter:
+    """Writes marks as the engine's vocabulary has them: special tokens by their ids, all else as text."""
+    template = engine.chat_template
+    special = sorted(template.special_tokens if template is not None else (), key=len, reverse=True)
+    cut = re.compile("(" + "|".join(map(re.escape, special)) + ")") if special else None
+
+    def atom(piece: str) -> str:
+        ids = engine.tokenize(piece, add_special_tokens=False) if piece in special else []
+        return f"<[{ids[0]}]>" if len(ids) == 1 else text(piece)
+
+    def write(mark: str) -> str:
+        pieces = [mark] if cut is None else cut.split(mark)
+        return " ".join(atom(piece) for piece in pieces if piece)
+
+    return write
+
+
+def constraint_of(
+    request: ChatCompletionRequest,
+    format: Format,
+    *,
+    mark: MarkWriter,
+    reasoning: ReasoningStyle | None = None,
+    started: bool = False,
+) -> Constraint | None:
+    """What the answer to a request is held to; None if it is free.
+
+    `mark`: see `mark_writer`. `reasoning`: how the model marks what it thinks, None if it does not; `started`: the
+    prompt has already opened it.
+
+    Raises:
+        ApiError: calls are asked for that the model has no way of writing, or a tool's schema is not that of an object.
+        ParameterError: a schema, a pattern or all together are too large.
+    """
+    if request.must_call and format.enforced is None:
+        reason = "asks for a call, and no way in which this model writes calls is known"
+        raise ApiError(f"`tool_choice` {reason}", code="unsupported_field", param="tool_choice")
+    rules = Rules(mark)
+    form = _form(request, rules)
+    openings = _openings(request, format, rules) if form is not None or _holds_calls(request) else ()
+    if form is None and not openings:
+        return None
+    thoughts = Thoughts(rules, reasoning.opening, reasoning.closing, started) if reasoning is not None else None
+    parallel = format.parallel and request.parallel_tool_calls is not False
+    if form is None and not request.must_call:
+        start = free(openings, rules, thoughts, parallel=parallel)
+    else:
+        bodies = [form] if form is not None and not request.must_call else []
+        body = one_of([*bodies, *([forced(openings, rules, parallel=parallel)] if openings else [])])
+        start = body if thoughts is None else thoughts.before(f"{SPACE}? {body}", otherwise=body)
+    return Constraint(grammar=f"start: {start}\n{rules}")
+
+
+def refusal_of(error: ConstraintError, constraint: Constraint) -> ApiError:
+    """What a client is told when a constraint of `constraint_of` is refused: where in its request the fault lies."""
+    lines = (constraint.grammar or "").splitlines()[: error.line or 0]
+    place = next((number for number in reversed(range(len(lines))) if lines[number].startswith(PATH)), None)
+    if place is None:
+        message = f"the answer cannot be held to what is asked for: {error.reason}"
+        return ApiError(message, param="tools" if error.line is None else None)
+    path, keyword = lines[place].removeprefix(PATH), next(iter(error.keywords), None)
+    if keyword is not None:
+        path += _place_of(keyword, "".join(lines[place + 1 : place + 2]))
+    code = "unsupported_field" if keyword is not None and "cannot be enforced" in error.reason else "invalid_value"
+    return ApiError(f"`{path}` cannot be followed: {error.reason}", code=code, param=path)
+
+
+def _form(request: ChatCompletionRequest, rules: Rules) -> str | None:
+    """The expression for the form that the answer's text is to have; None if it may have any."""
+    asked = request.response_format
+    if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:
+        schema, strict = asked.json_schema.definition, asked.json_schema.strict is True
+        return rules.json(schema, "response_format.json_schema.schema", lenient=not strict)
+    if asked is not None and asked.type == "json_object":
+        return rules.add(constraint_expression(Constraint(json_object=True)))
+    return None if request.structured_outputs is None else _structured(request.structured_outputs, rules)
+
+
+def _structured(asked: StructuredOutputs, rules: Rules) -> str:
+    constraint, name = structured_constraint(asked)
+    return rules.add(constraint_expression(constraint), f"structured_outputs.{name}")
+
+
+def structured_constraint(asked: StructuredOutputs) -> tuple[Constraint, str]:
+    """vLLM's `structured_outputs` as a constraint, and the name of the field that says it.
+
+    Raises:
+        ParameterError: what is asked for is too large.
+    """
+    compact = asked.disable_any_whitespace
+    if asked.json_schema is not None:
+        return Constraint(json_schema=asked.json_schema, compact=compact), "json"
+    if asked.json_object:
+        return Constraint(json_object=True, compact=compact), "json_object"
+    if asked.regex is not None:
+        return Constraint(regex=asked.regex), "regex"
+    if asked.choice is not None:
+        return Constraint(choice=asked.choice), "choice"
+    return Constraint(grammar=asked.grammar), "grammar"
+
+
+def _holds_calls(request: ChatCompletionRequest) -> bool:
+    """Whether calls are held to anything, or there have to be some."""
+    tools = request.callable_tools
+    fewer = len(tools) < len(request.tools or ()) or request.parallel_tool_calls is False
+    return bool(tools) and (request.must_call or fewer or any(tool.function.strict for tool in tools))
+
+
+def _openings(request: ChatCompletionRequest, format: Format, rules: Rules) -> Sequence[Opening]:
+    if format.enforced is None or not request.callable_tools:
+        return ()
+    parallel = format.parallel and request.parallel_tool_calls is not False
+    called = {tool.function.name for tool in request.callable_tools}
+    tools = [
+        _called(tool, f"tools[{place}].function.parameters", forced=request.must_call)
+        for place, tool in enumerate(request.tools or ())
+        if tool.function.name in called
+    ]
+    return format.enforced(Calls(tools, parallel, rules))
+
+
+def _called(tool: Tool, path: str, *, forced: bool) -> Called:
+    """A tool as its calls are held to it: to its schema if it is strict or has to be called, else to any arguments."""
+    function = tool.function
+    schema = NO_ARGUMENTS if function.parameters is None else function.parameters
+    if not (forced or function.strict):
+        return Called(name=function.name, schema=ANY_ARGUMENTS, path=path, lenient=True)
+    kind = schema.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        raise ApiError(f"`{path}.type` is {shown(kind)}; arguments are an object", param=f"{path}.type")
+    return Called(name=function.name, schema={**schema, "type": "object"}, path=path, lenient=not function.strict)
+
+
+def _place_of(keyword: str, rule: str) -> str:
+    """Where in the schema of a rule a keyword stands first, as the end of a path; empty if it is not found."""
+    _, found, schema = rule.partition("%json ")
+    return next(_places(json.loads(schema), keyword, ""), "") if found else ""
+
+
+def _places(schema: object, keyword: str, path: str) -> Iterator[str]:
+    """The paths of a keyword in a schema, which passes over what only looks like one: names of properties, values."""
+    if isinstance(schema, list):
+        for place, each in enumerate(schema):
+            yield from _places(each, keyword, f"{path}[{place}]")
+    if not isinstance(schema, Mapping):
+        return
+    if keyword in schema:
+        yield f"{path}.{keyword}"
+    for name, value in schema.items():
+        if name in NAMED_SCHEMAS and isinstance(value, Mapping):
+            for key, each in value.items():
+                yield from _places(each, keyword, f"{path}.{name}.{key}")
+        elif name not in VALUES:
+            yield from _places(value, keyword, f"{path}.{name}")

@@ -18,6 +18,8 @@ from candle_vllm_core import (
     ContextLengthError,
     DeviceError,
     DType,
+    Embedding,
+    EmbeddingParams,
     Engine,
     EngineBuilder,
     EngineClosedError,
@@ -40,12 +42,15 @@ from candle_vllm_core import (
 )
 
 from .adapter import OpenAIAdapter
+from .completions import collect_completion
 from .config import AdapterConfig
 from .errors import ApiError, api_error
 from .fields import FIELDS, Field
 from .params import to_generation_params
-from .parse import parse_request
+from .parse import parse_body, parse_request
 from .stream import collect, merge_tool_call_delta, to_chat_response
+from .types.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
+from .types.embeddings import EmbeddingData, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage
 from .types.mcp import McpToolCall
 from .types.messages import ContentPart, Message, Role
 from .types.requests import ChatCompletionRequest
@@ -95,12 +100,22 @@ __all__ = [
     "ChoiceDelta",
     "ChoiceLogprobs",
     "ChunkChoice",
+    "Completion",
+    "CompletionChoice",
+    "CompletionLogprobs",
+    "CompletionRequest",
     "CompletionTokensDetails",
     "ConfigError",
     "ContentPart",
     "ContextLengthError",
     "DType",
     "DeviceError",
+    "Embedding",
+    "EmbeddingData",
+    "EmbeddingParams",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
+    "EmbeddingUsage",
     "Engine",
     "EngineBuilder",
     "EngineClosedError",
@@ -144,7 +159,9 @@ __all__ = [
     "Usage",
     "api_error",
     "collect",
+    "collect_completion",
     "merge_tool_call_delta",
+    "parse_body",
     "parse_request",
     "to_chat_response",
     "to_generation_params",

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Self
 
-from candle_vllm_core import CandleVllmError, ChatTemplate, Engine, GenerationChunk
+from candle_vllm_core import CandleVllmError, ChatTemplate, Engine
 
+from .completions import collect_completion, completion_chunks
 from .config import AdapterConfig
+from .embeddings import embed
 from .errors import ApiError, api_error
 from .fields import FIELDS, Endpoint, Field
+from .merging import merged
 from .params import to_generation_params
 from .prompt import PromptTemplate, encode
 from .reading import PROMPT_END_CHARS, AnswerReader
 from .stream import ChunkWriter, collect
+from .types.completions import Completion, CompletionRequest
+from .types.embeddings import EmbeddingRequest, EmbeddingResponse
 from .types.requests import ChatCompletionRequest
 from .types.responses import ChatCompletionChunk, ChatCompletionResponse
 
@@ -77,6 +82,39 @@ class OpenAIAdapter:
         """
         return self._stream(request, include_usage=request.include_usage)
 
+    async def completion(self, request: CompletionRequest) -> Completion:
+        """All answers to a request's prompts: what the stream of the same request adds up to.
+
+        Raises:
+            ApiError: the request could not be served.
+        """
+        async with aclosing(self._completion_chunks(request, include_usage=True)) as chunks:
+            return await collect_completion(chunks)
+
+    def completion_stream(self, request: CompletionRequest) -> AsyncGenerator[Completion, None]:
+        """The answers to a request's prompts in chunks, as they come; closing the generator cancels all of them.
+
+        Raises:
+            ApiError: the request could not be served, or failed later.
+        """
+        return self._completion_chunks(request, include_usage=request.include_usage)
+
+    async def embeddings(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """The embeddings of a request's inputs.
+
+        Raises:
+            ApiError: the request could not be served.
+        """
+        return await embed(self._engine, request, self._config)
+
+    def _completion_chunks(
+        self, request: CompletionRequest, *, include_usage: bool
+    ) -> AsyncGenerator[Completion, None]:
+        fingerprint = self._fingerprint_with()
+        return completion_chunks(
+            self._engine, request, self._config, include_usage=include_usage, fingerprint=fingerprint
+        )
+
     async def _stream(
         self, request: ChatCompletionRequest, *, include_usage: bool
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
@@ -104,7 +142,7 @@ class OpenAIAdapter:
                 fingerprint=self._fingerprint,
             )
             answers = [self._engine.generate_stream(prompt, each) for each in params]
-            async with aclosing(_merged(answers)) as pieces:
+            async with aclosing(merged(answers)) as pieces:
                 async for choice, piece in pieces:
                     for chunk in writer.write(choice, piece):
                         yield chunk
@@ -125,9 +163,13 @@ class OpenAIAdapter:
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Stands for all of ours that an answer with a seed depends on: model, template, versions, device."""
+        """That of chat answers, which depend on the template too."""
+        return self._fingerprint_with(self._chat_template.source)
+
+    def _fingerprint_with(self, *more: str) -> str:
+        """Stands for all of ours that an answer with a seed depends on: model, version, device, and what else."""
         info = self._engine.model_info()
-        parts = [version("candle-vllm-core"), info.fingerprint, info.device, self._chat_template.source]
+        parts = [version("candle-vllm-core"), info.fingerprint, info.device, *more]
         return f"fp_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     @cached_property
@@ -150,44 +192,3 @@ class OpenAIAdapter:
                 code="no_chat_template",
             )
         return own
-
-
-async def _merged(
-    streams: Sequence[AsyncGenerator[GenerationChunk, None]],
-) -> AsyncGenerator[tuple[int, GenerationChunk], None]:
-    """What the streams give, with the place of each, as it comes; closing this closes all of them."""
-    if len(streams) == 1:
-        async with aclosing(streams[0]) as only:
-            async for piece in only:
-                yield 0, piece
-        return
-    arrivals: asyncio.Queue[tuple[int, GenerationChunk | BaseException | None]] = asyncio.Queue()
-    tasks = [asyncio.create_task(_forward(place, stream, arrivals)) for place, stream in enumerate(streams)]
-    num_open = len(tasks)
-    try:
-        while num_open:
-            place, arrival = await arrivals.get()
-            if isinstance(arrival, BaseException):
-                raise arrival
-            if arrival is None:
-                num_open -= 1
-            else:
-                yield place, arrival
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _forward(
-    place: int,
-    stream: AsyncGenerator[GenerationChunk, None],
-    arrivals: asyncio.Queue[tuple[int, GenerationChunk | BaseException | None]],
-) -> None:
-    try:
-        async with aclosing(stream):
-            async for piece in stream:
-                arrivals.put_nowait((place, piece))
-        arrivals.put_nowait((place, None))
-    except Exception as error:
-        arrivals.put_nowait((place, error))

@@ -37,6 +37,8 @@ _TEXT_ONLY = "the model reads text only"
 _STRUCTURED = "write it within structured_outputs, or as response_format"
 _IF_SHOWN = "if the model's template has a place for it"
 
+_TELL = "the schema is what is enforced; tell the model more in a message"
+
 _SAMPLING = [
     *_rows("honoured", "model temperature top_p n stop seed stream max_tokens presence_penalty frequency_penalty"),
     *_rows("honoured", "logit_bias"),
@@ -79,11 +81,11 @@ _CHAT = [
     *_rows("honoured", "max_completion_tokens logprobs top_logprobs"),
     Field("response_format", "honoured"),
     Field("response_format.type", "honoured", "text, json_object or json_schema"),
-    *_rows("honoured", "response_format.json_schema response_format.json_schema.name"),
-    Field("response_format.json_schema.description", "no-op", "say it to the model in a message"),
+    Field("response_format.json_schema", "honoured"),
+    *_rows("no-op", "response_format.json_schema.name response_format.json_schema.description", _TELL),
     Field("response_format.json_schema.schema", "honoured"),
-    Field("response_format.json_schema.strict", "honoured", "the answer follows the schema either way"),
-    Field("modalities", "honoured", '["text"] only'),
+    Field("response_format.json_schema.strict", "honoured", "true refuses what cannot be enforced of the schema"),
+    Field("modalities", "honoured", '`["text"]` only'),
     Field("tools", "honoured", "an empty list is the same as none, and keeps the server's own tools out"),
     *_rows("honoured", "tools[].type tools[].function tools[].function.name tools[].function.description"),
     *_rows("honoured", "tools[].function.parameters tools[].function.strict"),
@@ -142,8 +144,8 @@ _CHAT = [
 _COMPLETIONS = [
     Field("prompt", "honoured", "a text, several, token ids, or several lists of them"),
     *_SAMPLING,
-    Field("logprobs", "honoured", "how many of the likeliest tokens to give at each position"),
-    Field("echo", "honoured"),
+    Field("logprobs", "honoured", "how many of the likeliest tokens to give at each position, 0 to 5"),
+    Field("echo", "honoured", "with logprobs those of the prompt too; max_tokens may be 0"),
     Field("suffix", "refused", "nothing can be written after the answer"),
     *_extensions(
         *_rows("refused", "prompt_embeds", "a prompt is text or token ids"),
@@ -155,8 +157,19 @@ _COMPLETIONS = [
 
 _EMBEDDINGS = [
     Field("input", "honoured", "a text, several, token ids, or several lists of them"),
-    *_rows("honoured", "model encoding_format dimensions"),
+    *_rows("honoured", "model encoding_format"),
+    Field("dimensions", "honoured", "at most the model's; the vector is cut and brought to length 1 again"),
     Field("user", "no-op"),
+    *_extensions(
+        Field("pooling", "honoured", "mean, last or cls; if left out, as the model's own files say, else mean"),
+        Field("priority", "honoured"),
+        Field("cache_salt", "honoured", "the prefix cache is shared with requests of the same salt only"),
+        *_rows("refused", "truncate_prompt_tokens truncation_side", "nothing is cut silently; send a shorter input"),
+        Field("add_special_tokens", "refused", "send token ids to have no mark added"),
+        Field("messages", "refused", "an embedding is of a text; send it as input"),
+        *_rows("refused", "normalize use_activation", "every embedding has length 1"),
+        *_rows("refused", "embed_dtype endianness", "numbers are float32, the low byte first"),
+    ),
 ]
 
 FIELDS: dict[Endpoint, dict[str, Field]] = {
@@ -165,6 +178,11 @@ FIELDS: dict[Endpoint, dict[str, Field]] = {
     "embeddings": {row.path: row for row in _EMBEDDINGS},
 }
 """Every field that OpenAI's requests have, and vLLM's extensions that are known here: by endpoint, then by path."""
+
+
+def num_fields(endpoint: Endpoint, status: Status) -> int:
+    """How many fields of an endpoint's requests have a status."""
+    return sum(field.status == status for field in FIELDS[endpoint].values())
 
 
 def refusal(endpoint: Endpoint, path: str) -> str | None:

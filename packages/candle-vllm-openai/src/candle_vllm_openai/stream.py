@@ -61,7 +61,7 @@ class ChunkWriter:
             ApiError: the answer failed or was cancelled.
         """
         if piece.output is not None:
-            _check_ended_well(piece.output)
+            check_ended_well(piece.output)
         if not self._begun:
             self._begun = True
             # All roles come first and in order: the official client counts on meeting choice 0 before the others.
@@ -256,7 +256,7 @@ def _tool_call(id: str, name: str, arguments: str) -> ToolCall:
     return ToolCall(id=id, type="function", function=FunctionCall(name=name, arguments=arguments))
 
 
-def _check_ended_well(output: GenerationOutput) -> None:
+def check_ended_well(output: GenerationOutput) -> None:
     if output.finish_reason is FinishReason.CANCELLED:
         raise ApiError("the request was cancelled before its answer ended", status=503, type=SERVER, code="cancelled")
     if output.finish_reason is FinishReason.ERROR:

@@ -15,6 +15,10 @@ from candle_vllm_openai import (
     ChatCompletionChunk,
     ChatCompletionRequest,
     ChatCompletionResponse,
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     Engine,
     EngineConfig,
     EngineStats,
@@ -24,6 +28,7 @@ from candle_vllm_openai import (
     OpenAIAdapter,
     ScriptedEngine,
     api_error,
+    parse_body,
     parse_request,
 )
 
@@ -34,6 +39,10 @@ __all__ = [
     "ChatCompletionChunk",
     "ChatCompletionRequest",
     "ChatCompletionResponse",
+    "Completion",
+    "CompletionRequest",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
     "Engine",
     "EngineConfig",
     "EngineStats",
@@ -43,5 +52,6 @@ __all__ = [
     "OpenAIAdapter",
     "ScriptedEngine",
     "api_error",
+    "parse_body",
     "parse_request",
 ]

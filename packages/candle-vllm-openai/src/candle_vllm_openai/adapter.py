@@ -149,7 +149,7 @@ class OpenAIAdapter:
             if include_usage:
                 yield writer.usage()
         except CandleVllmError as error:
-            raise api_error(error) from error
+            raise api_error(error, form=request.form_field) from error
 
     async def _prompt(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
         """The prompt's token ids, and the end of its text."""

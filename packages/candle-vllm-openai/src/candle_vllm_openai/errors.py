@@ -151,4 +151,4 @@ def _path(detail: ErrorDetails) -> str:
     keys = [key for key in known if isinstance(key, int) or not (" " in key or key == "[key]")]
     keys += [*unknown, *([detail["ctx"]["field"]] if "field" in detail.get("ctx", {}) else [])]
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-    return path.removeprefix(".")[:MAX_PARAM_CHARS] or "body"
+    return path.removeprefix(".")[:MAX_PARAM_CHARS] if keys else "body"

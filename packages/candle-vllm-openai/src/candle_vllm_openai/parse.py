@@ -59,7 +59,7 @@ def check_json(value: object) -> None:
     if found is not None:
         reason, keys = found
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-        raise ApiError(f"`{path[:80] or 'body'}` {reason}", param=path or None)
+        raise ApiError(f"`{path[:80] or 'body'}` {reason}", param=path if keys else None)
 
 
 def _fault(value: object, depth: int) -> _Fault | None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
 from .events import Event
-from .search import JSON_SCALAR_END, Marks, marks_of, value_end
+from .search import JSON_SCALAR_END, WORD_END, Marks, marks_of, value_end
+
+MAX_WORD_CHARS = 256
+MAX_HELD_CHARS = 4096
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Event | None, None, T]
@@ -17,6 +20,10 @@ Emit: TypeAlias = Callable[[str], Event | None]
 
 class Malformed(Exception):
     """The text is not what the grammar promised; what no event told of yet is text."""
+
+
+class Truncated(Malformed):
+    """The text ends too soon."""
 
 
 class Cursor:
@@ -45,9 +52,9 @@ class Cursor:
         self._closed = True
 
     def more(self) -> Steps[None]:
-        """Wait for more text; `Malformed` if there will be none."""
+        """Wait for more text; `Truncated` if there will be none."""
         if self._closed:
-            raise Malformed("the text ends too soon")
+            raise Truncated("the text ends too soon")
         yield None
 
     def space(self) -> Steps[str]:
@@ -68,14 +75,32 @@ class Cursor:
         return self._buffer[self._at : self._at + 1]
 
     def peek(self) -> Steps[str]:
-        """The next character after white space, unread; `Malformed` at the end."""
+        """The next character after white space, unread; `Truncated` at the end."""
         if not (char := (yield from self.ahead())):
-            raise Malformed("the text ends too soon")
+            raise Truncated("the text ends too soon")
         return char
 
     def take(self, num_chars: int) -> str:
         """The next characters; they must have been looked at."""
         return self._take(self._at + num_chars)
+
+    def one(self) -> Steps[str]:
+        """The next character; `Truncated` at the end."""
+        while self._at == len(self._buffer):
+            yield from self.more()
+        return self.take(1)
+
+    def word(self) -> Steps[str]:
+        """Letters, digits, `_`, `.` and `-`, taken: as many as a name may have, or none."""
+        parts: list[str] = []
+        room = MAX_WORD_CHARS
+        while True:
+            hit = WORD_END.search(self._buffer, self._at, self._at + room)
+            parts.append(self._take(min(len(self._buffer), self._at + room) if hit is None else hit.start()))
+            room -= len(parts[-1])
+            if hit is not None or self._closed or not room:
+                return "".join(parts)
+            yield None
 
     def starts(self, literal: str) -> Steps[bool]:
         """Whether the text goes on with `literal`, which stays unread."""
@@ -102,6 +127,14 @@ class Cursor:
         if not (yield from self.accept(literal)):
             raise Malformed(f"expected {literal!r}")
 
+    def closing(self, *marks: str) -> Steps[None]:
+        """Take one of `marks` if it comes next, after white space or not; where the text ends, what there is of it."""
+        for mark in marks:
+            if (yield from self.accept(mark)):
+                return
+        if self._closed and any(mark.startswith(self._buffer[self._at :]) for mark in marks):
+            self._take(len(self._buffer))
+
     def text(self, *marks: str, limit: int | None = None) -> Steps[str]:
         """The text up to the first mark, whole; the mark is taken.
 
@@ -115,14 +148,14 @@ class Cursor:
     def upto(self, *marks: str, limit: int | None = None) -> Steps[tuple[str, str]]:
         """The text up to the first mark, whole, and the mark, which stays unread; `Malformed` as `text` is."""
         parts: list[str] = []
-        num_chars = 0
+        room = MAX_HELD_CHARS if limit is None else limit
         for_marks = marks_of(marks)
         while True:
             end, mark = self._upto(for_marks)
-            num_chars += end - self._at
-            if limit is not None and num_chars > limit:
-                raise Malformed(f"more than {limit} characters before one of {marks}")
-            parts.append(self._take(end))
+            parts.append(self._take(min(end, self._at + room)))
+            room -= len(parts[-1])
+            if self._at < end:
+                raise Malformed(f"too long a text before one of {marks}")
             if mark is not None:
                 return "".join(parts), mark
             yield from self.more()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from .cursor import Cursor, Emit, Malformed, Steps
+from .cursor import Cursor, Emit, Malformed, Steps, Truncated
 from .events import CallArguments, CallEnd, CallStart, Event, Reasoning, Text
 from .search import FENCES, marks_of
 
@@ -28,6 +28,7 @@ __all__ = [
     "Scanner",
     "Steps",
     "Text",
+    "Truncated",
 ]
 
 Grammar: TypeAlias = Callable[["Scanner"], Steps[None]]
@@ -115,25 +116,24 @@ class Scanner(Cursor):
                 yield None
 
     def attempt(self, call: Steps[None], closing: str = "") -> Steps[bool]:
-        """Read a call; where the text is none, what was not told of yet is given back as text. Whether it was one.
+        """Read a call; where the text is none, what was not told of yet is given back as text. Whether it was whole.
 
-        `closing`: the mark after a call, which is no content even where the call broke off before it.
+        `closing`: the mark after a call, which is no content even where the call broke off before it. Of a call that is
+        cut short by the end of the text, what came is kept.
         """
         try:
             yield from call
-        except Malformed:
-            begun = self._calling
-            if self._calling:
-                left = self._untold()
+        except Malformed as fault:
+            begun, left = self._calling, self._untold()
+            if begun:
                 yield CallEnd()
-                self._unsaid = [left]
-            if closing and begun and (yield from self.starts(closing)):
-                self.take(len(closing))
-                self._unsaid.pop()
-            if (left := self._untold()) and not (begun and left.isspace()):
+                left = "" if isinstance(fault, Truncated) or left.isspace() else left
+                if not left and closing:
+                    yield from self.closing(closing)
+            if left:
                 self._mark_line(left)
                 yield Text(left)
-            return begun
+            return False
         return True
 
     def _mark_line(self, text: str) -> None:

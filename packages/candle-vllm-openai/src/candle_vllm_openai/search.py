@@ -8,6 +8,7 @@ from functools import lru_cache
 
 FENCES = ("```", "~~~")
 JSON_QUOTED = re.compile(r'["\\]')
+WORD_END = re.compile(r"[^\w.\-]")
 JSON_SCALAR_END = re.compile(r"[,\]}\s]")
 
 
@@ -24,7 +25,7 @@ def value_end(text: str, at: int, closed: bool, depth: int, quoted: bool, stop: 
         at, char = hit.end(), hit[0]
         if char == "\\":
             if at == len(text):
-                return at - 1, depth, quoted
+                return (at if closed else at - 1), depth, quoted
             at += 1
         elif char == '"':
             quoted = not quoted

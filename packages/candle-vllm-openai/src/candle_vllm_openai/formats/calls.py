@@ -15,6 +15,7 @@ Body: TypeAlias = Callable[[Scanner, Offered], Steps[None]]
 """How calls are read that stand behind a mark."""
 
 _NAMES = ("name", "function", "tool_name")
+_NESTED = ("function", "tool_calls")
 _ARGUMENTS = ("arguments", "parameters")
 
 
@@ -38,7 +39,7 @@ def closed(body: Body, closing: str) -> Body:
 
     def both(scan: Scanner, offered: Offered) -> Steps[None]:
         if (yield from scan.attempt(body(scan, offered), closing)):
-            yield from scan.accept(closing)
+            yield from scan.closing(closing)
 
     return both
 
@@ -58,9 +59,9 @@ def call_object(stop: str = "", *, bare: bool = False) -> Body:
             yield from scan.expect(":")
             if key in _NAMES and not name and (yield from scan.peek()) == '"':
                 name = yield from text_of(scan)
-                _check(name, offered)
-            elif key == "function" and not name:
-                yield from body(scan, offered)
+                check(name, offered)
+            elif key in _NESTED and not name and (yield from scan.peek()) in "{[":
+                yield from call_objects(stop, bare=bare)(scan, offered)
                 begun = True
             elif key in _ARGUMENTS and not begun and not held and name:
                 yield from arguments(scan, name, stop=stop)
@@ -84,9 +85,26 @@ def call_object(stop: str = "", *, bare: bool = False) -> Body:
     return body
 
 
+def call_objects(stop: str = "", *, bare: bool = False) -> Body:
+    """One call object, or a list of them."""
+    one = call_object(stop, bare=bare)
+
+    def body(scan: Scanner, offered: Offered) -> Steps[None]:
+        if (yield from scan.peek()) != "[":
+            yield from one(scan, offered)
+            return
+        yield from scan.expect("[")
+        yield from one(scan, offered)
+        while (yield from scan.accept(",")):
+            yield from one(scan, offered)
+        yield from scan.closing("]")
+
+    return body
+
+
 def begin(scan: Scanner, name: str, offered: Offered, *, stop: str = "") -> Steps[None]:
     """A call whose arguments, a JSON object, come next; they stream verbatim."""
-    _check(name, offered)
+    check(name, offered)
     yield from arguments(scan, name, stop=stop)
     yield CallEnd()
 
@@ -119,14 +137,29 @@ def whole_call(name: str, text: str) -> Steps[None]:
 
 def text_of(scan: Scanner) -> Steps[str]:
     """One JSON string, decoded."""
-    written = yield from scan.string()
+    return decoded((yield from scan.string()))
+
+
+def decoded(written: str) -> str:
+    """What a JSON string says.
+
+    Raises:
+        Malformed: it is none, or holds half a surrogate pair.
+    """
     try:
-        return str(json.loads(written, strict=False))
+        text = str(json.loads(written, strict=False))
+        text.encode()
     except ValueError as error:
         raise Malformed(str(error)) from error
+    return text
 
 
-def _check(name: str, offered: Offered) -> None:
+def check(name: str, offered: Offered) -> None:
+    """That a tool of that name is on offer.
+
+    Raises:
+        Malformed: none is.
+    """
     if not 0 < len(name) <= MAX_NAME_CHARS or name not in offered:
         raise Malformed(f"{name[:MAX_NAME_CHARS]!r} is no tool on offer")
 

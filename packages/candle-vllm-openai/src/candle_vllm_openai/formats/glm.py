@@ -1,0 +1,57 @@
+"""GLM: `<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>`; GLM 4: a name and JSON."""
+
+from __future__ import annotations
+
+from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from .calls import MAX_NAME_CHARS, begin, check, closed, marked
+from .elements import Members
+from .format import Format, Offered
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+KEY, KEY_END = "<arg_key>", "</arg_key>"
+VALUE, VALUE_END = "<arg_value>", "</arg_value>"
+
+
+def first(scan: Scanner, offered: Offered) -> Steps[None]:
+    """GLM 4: the answer is a tool's name, a line end, and the arguments."""
+    yield from scan.peek()
+    name = yield from scan.word()
+    check(name, offered)
+    if not (yield from scan.starts("\n")):
+        raise Malformed("no name on a line of its own")
+    yield from begin(scan, name, offered)
+
+
+def body(scan: Scanner, offered: Offered) -> Steps[None]:
+    """Behind `<tool_call>`: a name, and elements or a JSON object."""
+    yield from scan.peek()
+    name = yield from scan.word()
+    check(name, offered)
+    if (yield from scan.peek()) == "{":
+        yield from begin(scan, name, offered, stop=CLOSING)
+        return
+    members, begun = Members(name, offered), False
+    while True:
+        between, mark = yield from scan.upto(KEY, CLOSING)
+        if between.strip():
+            raise Malformed("text between arguments")
+        if not begun:
+            yield CallStart(name)
+            begun = True
+        if mark == CLOSING:
+            break
+        scan.take(len(mark))
+        key = yield from scan.text(KEY_END, limit=MAX_NAME_CHARS)
+        yield from scan.expect(VALUE)
+        yield from members.member(scan, key.strip(), VALUE_END)
+    yield members.end()
+    yield CallEnd()
+
+
+GLM = Format(
+    name="glm4",
+    grammar=marked({OPENING: closed(body, CLOSING)}, first),
+    marks=(KEY,),
+    families=("glm", "chatglm"),
+    tokens=(OPENING, CLOSING, KEY, KEY_END, VALUE, VALUE_END),
+)

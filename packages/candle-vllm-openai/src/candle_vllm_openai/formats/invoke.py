@@ -1,0 +1,45 @@
+"""Calls as `<invoke name="...">` elements with `<parameter name="...">` in them (MiniMax M2, DeepSeek V3.2)."""
+
+from __future__ import annotations
+
+import re
+
+from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from .calls import MAX_NAME_CHARS, Body, check
+from .elements import Members
+from .format import Offered
+
+_TEXT = frozenset({"string"})
+_VALUE = frozenset({"boolean", "integer", "number", "array", "object", "null"})
+_STRING = re.compile(r'string\s*=\s*"(true|false)"')
+
+
+def invokes(namespace: str = "") -> Body:
+    """One call or several; `namespace` stands before each element's name."""
+    invoke, invoke_end = f'<{namespace}invoke name="', f"</{namespace}invoke>"
+    parameter, parameter_end = f'<{namespace}parameter name="', f"</{namespace}parameter>"
+
+    def one(scan: Scanner, offered: Offered) -> Steps[None]:
+        name = yield from scan.text('"', limit=MAX_NAME_CHARS)
+        check(name, offered)
+        yield from scan.expect(">")
+        yield CallStart(name)
+        members = Members(name, offered)
+        while not (yield from scan.accept(invoke_end)):
+            yield from scan.expect(parameter)
+            key = yield from scan.text('"', limit=MAX_NAME_CHARS)
+            says = _STRING.search((yield from scan.text(">", limit=MAX_NAME_CHARS)))
+            kinds = None if says is None else _TEXT if says[1] == "true" else _VALUE
+            yield from members.member(scan, key, parameter_end, kinds=kinds)
+        yield members.end()
+        yield CallEnd()
+
+    def body(scan: Scanner, offered: Offered) -> Steps[None]:
+        num_calls = 0
+        while (yield from scan.accept(invoke)):
+            yield from one(scan, offered)
+            num_calls += 1
+        if not num_calls:
+            raise Malformed(f"expected {invoke!r}")
+
+    return body

@@ -1,0 +1,47 @@
+"""Llama 3: `<|python_tag|>{...}`, `<function=name>{...}</function>`, or an answer that is one call object."""
+
+from __future__ import annotations
+
+from ..scanner import Scanner, Steps
+from .calls import MAX_NAME_CHARS, begin, call_objects, closed, marked
+from .format import Format, Offered
+from .pythonic import python_call
+
+TAG, FUNCTION, END = "<|python_tag|>", "<function=", "</function>"
+
+_MARKED, _BARE = call_objects(), call_objects(bare=True)
+
+
+def first(scan: Scanner, offered: Offered) -> Steps[None]:
+    """Calls that are the whole answer, with `;` or nothing between them."""
+    yield from _BARE(scan, offered)
+    yield from _more(scan, offered)
+
+
+def tagged(scan: Scanner, offered: Offered) -> Steps[None]:
+    """Behind the tag: calls in JSON, or one call of a tool that was built in: `name.call(...)`."""
+    if (yield from scan.peek()) in "{[":
+        yield from _MARKED(scan, offered)
+        yield from _more(scan, offered)
+    else:
+        yield from python_call(scan, offered, suffix=".call")
+
+
+def function(scan: Scanner, offered: Offered) -> Steps[None]:
+    """Behind `<function=`."""
+    name = yield from scan.text(">", limit=MAX_NAME_CHARS)
+    yield from begin(scan, name, offered, stop=END)
+
+
+def _more(scan: Scanner, offered: Offered) -> Steps[None]:
+    while (yield from scan.accept(";")) or (yield from scan.ahead()) == "{":
+        yield from _BARE(scan, offered)
+
+
+LLAMA = Format(
+    name="llama",
+    grammar=marked({TAG: tagged, FUNCTION: closed(function, END)}, first),
+    marks=(TAG, FUNCTION, '{"name": function name, "parameters"'),
+    families=("llama",),
+    tokens=(TAG,),
+)

@@ -1,0 +1,19 @@
+"""MiniMax M2: `<minimax:tool_call><invoke name="..."><parameter name="...">...</parameter></invoke>...`."""
+
+from __future__ import annotations
+
+from .calls import closed, marked
+from .format import Format
+from .invoke import invokes
+
+OPENING, CLOSING = "<minimax:tool_call>", "</minimax:tool_call>"
+
+body = closed(invokes(), CLOSING)
+
+MINIMAX = Format(
+    name="minimax_m2",
+    grammar=marked({OPENING: body}),
+    marks=(OPENING,),
+    families=("minimax",),
+    tokens=(OPENING, CLOSING),
+)

@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 import typing_extensions
+from endpoints import parsed, said
 from field_uses import BASES, USES, Body
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 
-from candle_vllm_openai import FIELDS, ApiError, Field, OpenAIAdapter, ScriptedEngine, parse_request
-from candle_vllm_openai.fields import Endpoint
+from candle_vllm_openai import (
+    FIELDS,
+    ApiError,
+    Field,
+    OpenAIAdapter,
+    ScriptedEngine,
+)
+from candle_vllm_openai.fields import Endpoint, Status
 from candle_vllm_openai.types.strict import Strict
 
 PARAMS: dict[Endpoint, list[Any]] = {
@@ -81,67 +88,72 @@ def test_a_field_is_openais_or_an_extension(endpoint: Endpoint) -> None:
     assert FIELDS[endpoint].keys() - OPENAI[endpoint] - extensions <= {"best_of", "suffix", "messages[].annotations"}
 
 
-CHAT_FIELDS = list(FIELDS["chat/completions"].values())
-CHAT_USES = USES["chat/completions"]
+Row = tuple[Endpoint, Field]
 
 
-def body(fields: Body) -> Body:
-    return BASES["chat/completions"] | fields
+def rows(status: Status) -> list[Any]:
+    found = [(endpoint, field) for endpoint, fields in FIELDS.items() for field in fields.values()]
+    return [
+        pytest.param((endpoint, field), id=f"{endpoint}:{field.path}")
+        for endpoint, field in found
+        if field.status == status
+    ]
 
 
-def place_of(path: str) -> str:
-    return path.replace("[]", "[0]")
-
-
-def test_every_field_has_a_use() -> None:
-    assert CHAT_USES.keys() == FIELDS["chat/completions"].keys()
-
-
-@pytest.mark.parametrize("field", [f for f in CHAT_FIELDS if f.status == "refused"], ids=lambda field: field.path)
-def test_a_refused_field_is_refused_by_its_name_and_says_why(field: Field) -> None:
-    assert field.note
-    parse_request(body(CHAT_USES[field.path].without))
+def refused(endpoint: Endpoint, fields: Body) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        parse_request(body(CHAT_USES[field.path].given))
-    assert (caught.value.status, caught.value.code) == (400, "unsupported_field")
-    assert caught.value.param == place_of(field.path)
-    assert field.note in caught.value.message
+        parsed(endpoint, BASES[endpoint] | fields)
+    assert caught.value.status == 400
+    return caught.value
 
 
-async def observed(fields: Body) -> tuple[object, object]:
+@pytest.mark.parametrize("endpoint", FIELDS)
+def test_every_field_has_a_use(endpoint: Endpoint) -> None:
+    assert USES[endpoint].keys() == FIELDS[endpoint].keys()
+
+
+@pytest.mark.parametrize("row", rows("refused"))
+def test_a_refused_field_is_refused_by_its_name_and_says_why(row: Row) -> None:
+    endpoint, field = row
+    use = USES[endpoint][field.path]
+    parsed(endpoint, BASES[endpoint] | use.without)
+    error = refused(endpoint, use.given)
+    assert (error.code, error.param) == ("unsupported_field", field.path.replace("[]", "[0]"))
+    assert field.note and field.note in error.message
+
+
+async def observed(endpoint: Endpoint, fields: Body) -> list[object]:
     """All that a request does: what the engine is asked, and what the client is told."""
     engine = ScriptedEngine(lambda prompt, params: "one two", chat_template=SHOWS_ALL)
-    adapter, request = OpenAIAdapter(engine), parse_request(body(fields))
-    if request.stream:
-        told: list[Any] = [chunk async for chunk in adapter.chat_completion_stream(request)]
-    else:
-        told = [await adapter.chat_completion(request)]
+    told = await said(OpenAIAdapter(engine), parsed(endpoint, BASES[endpoint] | fields))
     asked = [(engine.detokenize(made.prompt, skip_special_tokens=False), made.params) for made in engine.requests]
-    return asked, [one.model_dump(exclude={"id", "created"}) for one in told]
+    return [asked, engine.embedded, [one.model_dump(exclude={"id", "created"}) for one in told]]
 
 
-@pytest.mark.parametrize("field", [f for f in CHAT_FIELDS if f.status == "honoured"], ids=lambda field: field.path)
-async def test_an_honoured_field_changes_something_or_takes_one_value_only(field: Field) -> None:
-    use = CHAT_USES[field.path]
+@pytest.mark.parametrize("row", rows("honoured"))
+async def test_an_honoured_field_changes_something_or_takes_one_value_only(row: Row) -> None:
+    endpoint, field = row
+    use = USES[endpoint][field.path]
     if use.refused is not None:
-        parse_request(body(use.given))
-        with pytest.raises(ApiError) as caught:
-            parse_request(body(use.refused))
-        assert caught.value.status == 400
-        assert (caught.value.param or "").rpartition(".")[2] == field.path.rpartition(".")[2]
+        parsed(endpoint, BASES[endpoint] | use.given)
+        param = refused(endpoint, use.refused).param or ""
+        assert param.rpartition(".")[2] == field.path.rpartition(".")[2]
     elif field.path not in BY_THE_SERVER:
-        assert await observed(use.given) != await observed(use.without)
+        changed = await observed(endpoint, use.given) != await observed(endpoint, use.without)
+        assert changed, field.path
 
 
-@pytest.mark.parametrize("field", [f for f in CHAT_FIELDS if f.status == "no-op"], ids=lambda field: field.path)
-async def test_a_no_op_changes_nothing(field: Field) -> None:
-    use = CHAT_USES[field.path]
+@pytest.mark.parametrize("row", rows("no-op"))
+async def test_a_no_op_changes_nothing(row: Row) -> None:
+    endpoint, field = row
+    use = USES[endpoint][field.path]
     assert use.given != use.without
-    assert await observed(use.given) == await observed(use.without)
+    assert await observed(endpoint, use.given) == await observed(endpoint, use.without)
 
 
-async def test_two_runs_of_one_request_are_observed_alike() -> None:
-    assert await observed({"n": 3, "seed": 1}) == await observed({"n": 3, "seed": 1})
+@pytest.mark.parametrize("endpoint", FIELDS)
+async def test_two_runs_of_one_request_are_observed_alike(endpoint: Endpoint) -> None:
+    assert await observed(endpoint, {}) == await observed(endpoint, {})
 
 
 def all_types(kind: type[Strict] = Strict) -> Iterator[type[Strict]]:

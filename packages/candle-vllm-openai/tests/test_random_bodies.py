@@ -3,16 +3,20 @@
 import asyncio
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from field_uses import CHAT, USES, Body
+from endpoints import parsed, said
+from field_uses import BASES, USES, Body
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from candle_vllm_openai import FIELDS, ApiError, OpenAIAdapter, ScriptedEngine, parse_request
+from candle_vllm_openai import FIELDS, ApiError, OpenAIAdapter, ScriptedEngine
+from candle_vllm_openai.fields import Endpoint
 
-NAMES = sorted({part for path in FIELDS["chat/completions"] for part in path.replace("[]", "").split(".")})
+PATHS = [path for fields in FIELDS.values() for path in fields]
+NAMES = sorted({part for path in PATHS for part in path.replace("[]", "").split(".")})
 WORDS = ["auto", "none", "required", "text", "json_object", "json_schema", "function", "allowed_tools", "object", "f"]
 ROLES = ["system", "developer", "user", "assistant", "tool"]
 
@@ -35,76 +39,83 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 
 @st.composite
-def nearly_right(draw: st.DrawFn) -> Body:
+def nearly_right(draw: st.DrawFn) -> tuple[Endpoint, Body]:
     """A request that gives some fields rightly, with something else in one or two places."""
-    uses = draw(st.lists(st.sampled_from(sorted(USES["chat/completions"])), min_size=1, max_size=3))
-    body = copy.deepcopy(CHAT)
-    for path in uses:
-        body |= copy.deepcopy(USES["chat/completions"][path].given)
+    endpoint = draw(st.sampled_from([*FIELDS, "chat/completions"]))
+    body = copy.deepcopy(BASES[endpoint])
+    for path in draw(st.lists(st.sampled_from(sorted(USES[endpoint])), min_size=1, max_size=3)):
+        body |= copy.deepcopy(USES[endpoint][path].given)
     for _ in range(draw(st.integers(0, 2))):
-        *above, last = draw(st.sampled_from([place for place in places(body) if place]))
-        holder: Any = body
-        for key in above:
-            holder = holder[key]
-        match draw(st.sampled_from(["change", "drop", "add"])):
-            case "change":
-                holder[last] = draw(values)
-            case "drop":
-                del holder[last]
-            case "add" if isinstance(holder, dict):
-                holder[draw(keys)] = draw(values)
-    return body
+        _change(draw, body)
+    return endpoint, body
+
+
+def _change(draw: st.DrawFn, body: Body) -> None:
+    *above, last = draw(st.sampled_from([place for place in places(body) if place] or [("",)]))
+    holder: Any = body
+    for key in above:
+        holder = holder[key]
+    match draw(st.sampled_from(["change", "drop", "add"])):
+        case "add" if isinstance(holder, dict):
+            holder[draw(keys)] = draw(values)
+        case "drop" if last in holder or isinstance(holder, list):
+            del holder[last]
+        case _:
+            holder[last] = draw(values)
 
 
 @pytest.fixture(scope="module")
-def runner() -> Any:
+def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner
 
 
-def answer_or_named(body: Any, runner: asyncio.Runner) -> None:
+def answer_or_named(endpoint: Endpoint, body: Any, runner: asyncio.Runner) -> None:
     """An answer, or an error that the client made and that names what is wrong."""
     engine = ScriptedEngine(lambda prompt, params: "ok")
     try:
-        request = parse_request(body)
-        answered = runner.run(OpenAIAdapter(engine).chat_completion(request))
+        assert runner.run(said(OpenAIAdapter(engine), parsed(endpoint, body)))
     except ApiError as error:
         assert error.status == 400 and len(error.message) < 1000
         json.dumps(error.body())
         if isinstance(body, dict):
-            named = [name for name in ("messages", *body) if (error.param or "").startswith(name)]
+            named = [name for name in ("messages", *BASES[endpoint], *body) if (error.param or "").startswith(name)]
             assert error.param is not None and named, error.message
-        return
-    assert len(answered.choices) == request.n
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=nearly_right())
-def test_a_request_that_is_nearly_right_is_answered_or_named(body: Body, runner: asyncio.Runner) -> None:
-    answer_or_named(body, runner)
+@given(asked=nearly_right())
+def test_a_request_that_is_nearly_right_is_answered_or_named(
+    asked: tuple[Endpoint, Body], runner: asyncio.Runner
+) -> None:
+    answer_or_named(*asked, runner)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=values)
-def test_any_json_is_answered_or_named(body: Any, runner: asyncio.Runner) -> None:
-    answer_or_named(body, runner)
+@given(endpoint=st.sampled_from(list(FIELDS)), body=values)
+def test_any_json_is_answered_or_named(endpoint: Endpoint, body: Any, runner: asyncio.Runner) -> None:
+    answer_or_named(endpoint, body, runner)
 
 
 @settings(max_examples=150)
-@given(body=st.binary(max_size=64) | values.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+@given(
+    endpoint=st.sampled_from(list(FIELDS)),
+    body=st.binary(max_size=64) | values.map(lambda value: json.dumps(value).encode()),
+)
+def test_any_bytes_are_read_or_refused(endpoint: Endpoint, body: bytes) -> None:
     try:
-        parse_request(body)
+        parsed(endpoint, body)
     except ApiError as error:
         assert error.status == 400
 
 
 @settings(max_examples=150)
-@given(body=nearly_right())
-def test_a_request_that_is_written_out_reads_the_same(body: Body) -> None:
+@given(asked=nearly_right())
+def test_a_request_that_is_written_out_reads_the_same(asked: tuple[Endpoint, Body]) -> None:
+    endpoint, body = asked
     try:
-        request = parse_request(body)
+        request = parsed(endpoint, body)
     except ApiError:
         return
     written = request.model_dump(exclude_none=True)
-    assert parse_request(json.dumps(written)).model_dump(exclude_none=True) == written
+    assert parsed(endpoint, json.dumps(written)).model_dump(exclude_none=True) == written

@@ -234,4 +234,39 @@ CHAT_ALONE: dict[str, Use] = {
     "include_reasoning": Use({"include_reasoning": False}),
 }
 
-USES: dict[str, dict[str, Use]] = {"chat/completions": MESSAGES | SAMPLING | TOOLS | CHAT_ALONE}
+COMPLETIONS_ALONE: dict[str, Use] = {
+    "prompt": Use({"prompt": [[1, 2], [3]]}),
+    "model": Use({"model": "m"}),
+    "logprobs": Use({"logprobs": 2}),
+    "echo": Use({"echo": True}),
+    "suffix": Use({"suffix": "x"}),
+    "prompt_embeds": Use({"prompt_embeds": "gASVAAAA"}),
+    "response_format": Use({"response_format": {"type": "json_object"}}),
+    "add_special_tokens": Use({"add_special_tokens": False}),
+    "prompt_logprobs": Use({"prompt_logprobs": 1}),
+}
+
+EMBEDDINGS: dict[str, Use] = {
+    "input": Use({"input": ["Hello", "you"]}),
+    "model": Use({"model": "m"}),
+    "encoding_format": Use({"encoding_format": "base64"}),
+    "dimensions": Use({"dimensions": 4}),
+    "pooling": Use({"pooling": "last"}),
+    "priority": Use({"priority": 1}),
+    "cache_salt": Use({"cache_salt": "x"}),
+    "user": Use({"user": "u"}),
+    "truncate_prompt_tokens": Use({"truncate_prompt_tokens": 5}),
+    "truncation_side": Use({"truncation_side": "left"}),
+    "add_special_tokens": Use({"add_special_tokens": False}),
+    "messages": Use(CHAT),
+    "normalize": Use({"normalize": False}),
+    "use_activation": Use({"use_activation": False}),
+    "embed_dtype": Use({"embed_dtype": "float16"}),
+    "endianness": Use({"endianness": "big"}),
+}
+
+USES: dict[str, dict[str, Use]] = {
+    "chat/completions": MESSAGES | SAMPLING | TOOLS | CHAT_ALONE,
+    "completions": SAMPLING | COMPLETIONS_ALONE,
+    "embeddings": EMBEDDINGS,
+}

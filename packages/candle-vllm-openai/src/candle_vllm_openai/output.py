@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from .detect import AUTO, NONE, choose_format, choose_reasoning
 from .formats import Format, Offered
+from .formats.anything import ANYTHING
 from .formats.plain import plain
 from .reasoning import STYLES, ReasoningStyle, thinking
 from .scanner import CallArguments, CallStart, Event, Grammar, Parser, Reasoning, Text
@@ -53,13 +54,15 @@ class OutputParser:
     ) -> None:
         """`tools`: those on offer; a call of another one is text. None: every name is taken for a tool.
 
-        `template_source` and `family`: the model's chat template and architecture, for the names `auto`.
+        `template_source` and `family`: the model's chat template and architecture, for the names `auto`; without them
+        `auto` reads any format whose marks are plain.
         `prompt`: the rendered prompt, whose end shows whether it has already opened the reasoning.
 
         Raises:
             ConfigError: there is no parser or no reasoning style of that name.
         """
-        format = choose_format(parser_name, template_source, family)
+        unknown = parser_name == AUTO and template_source is None and family is None
+        format = ANYTHING if unknown else choose_format(parser_name, template_source, family)
         chosen = choose_reasoning(reasoning, template_source)
         styles = () if reasoning == NONE else tuple(STYLES.values()) if chosen is None else (chosen,)
         started = next((style for style in styles if style.opened_by(prompt)), None)

@@ -130,9 +130,11 @@ class Scanner(Cursor):
                 left = "" if isinstance(fault, Truncated) or left.isspace() else left
                 if not left and closing:
                     yield from self.closing(closing)
-            if left:
+            if left.isspace():
+                self._unsaid = [left]
+            elif left:
                 self._mark_line(left)
-                yield Text(left)
+                yield Text(left.lstrip() if self._fresh else left)
             return False
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ MAX_NAME_CHARS = 256
 Body: TypeAlias = Callable[[Scanner, Offered], Steps[None]]
 """How calls are read that stand behind a mark."""
 
+_NAME = re.compile(r"[^\s<>{}()\[\]\"]+")
 _NAMES = ("name", "function", "tool_name")
 _NESTED = ("function", "tool_calls")
 _ARGUMENTS = ("arguments", "parameters")
@@ -93,13 +95,18 @@ def call_objects(stop: str = "", *, bare: bool = False) -> Body:
         if (yield from scan.peek()) != "[":
             yield from one(scan, offered)
             return
-        yield from scan.expect("[")
-        yield from one(scan, offered)
-        while (yield from scan.accept(",")):
-            yield from one(scan, offered)
-        yield from scan.closing("]")
+        scan.take(1)
+        yield from listed(scan, offered, one)
 
     return body
+
+
+def listed(scan: Scanner, offered: Offered, one: Body) -> Steps[None]:
+    """What follows the opening bracket of a list of calls, which has one at least."""
+    yield from one(scan, offered)
+    while (yield from scan.accept(",")) and (yield from scan.ahead()) != "]":
+        yield from one(scan, offered)
+    yield from scan.closing("]")
 
 
 def begin(scan: Scanner, name: str, offered: Offered, *, stop: str = "") -> Steps[None]:
@@ -160,7 +167,7 @@ def check(name: str, offered: Offered) -> None:
     Raises:
         Malformed: none is.
     """
-    if not 0 < len(name) <= MAX_NAME_CHARS or name not in offered:
+    if not 0 < len(name) <= MAX_NAME_CHARS or name not in offered or not _NAME.fullmatch(name):
         raise Malformed(f"{name[:MAX_NAME_CHARS]!r} is no tool on offer")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..scanner import Malformed, Scanner, Steps
-from .calls import MAX_NAME_CHARS, begin, closed, marked
+from .calls import MAX_NAME_CHARS, Body, begin, closed, marked
 from .format import Format, Offered
 from .invoke import invokes
 
@@ -37,15 +39,15 @@ def call(scan: Scanner, offered: Offered) -> Steps[None]:
     yield from scan.closing(CALL_END)
 
 
+BODIES: Mapping[str, Body] = {
+    CALLS: closed(calls, CALLS_END),
+    CALL: closed(call, CALLS_END),
+    ELEMENTS: closed(invokes("｜DSML｜"), ELEMENTS_END),
+}
+
 DEEPSEEK = Format(
     name="deepseek",
-    grammar=marked(
-        {
-            CALLS: closed(calls, CALLS_END),
-            CALL: closed(call, CALLS_END),
-            ELEMENTS: closed(invokes("｜DSML｜"), ELEMENTS_END),
-        }
-    ),
+    grammar=marked(BODIES),
     marks=(CALLS, CALL, "｜DSML｜"),
     families=("deepseek",),
     tokens=(CALLS, CALLS_END, CALL, CALL_END, SEPARATOR, "｜DSML｜"),

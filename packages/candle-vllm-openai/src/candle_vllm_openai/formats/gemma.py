@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..scanner import CallArguments, CallEnd, CallStart, Malformed, Scanner, Steps
-from .calls import check, closed, marked
+from .calls import Body, check, closed, marked
 from .format import Format, Offered
 from .literals import Literals
 from .pythonic import python_calls
@@ -30,15 +32,15 @@ def call(scan: Scanner, offered: Offered) -> Steps[None]:
     yield CallEnd()
 
 
+BODIES: Mapping[str, Body] = {
+    FENCE: closed(python_calls, FENCE_END),
+    FUNCTION: closed(call, FUNCTION_END),
+    OPENING: closed(call, CLOSING),
+}
+
 GEMMA = Format(
     name="gemma",
-    grammar=marked(
-        {
-            FENCE: closed(python_calls, FENCE_END),
-            FUNCTION: closed(call, FUNCTION_END),
-            OPENING: closed(call, CLOSING),
-        }
-    ),
+    grammar=marked(BODIES),
     marks=(OPENING, FUNCTION, FENCE),
     families=("gemma",),
     tokens=(FUNCTION, FUNCTION_END, ESCAPE, OPENING, CLOSING, QUOTE),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ..scanner import Grammar, Malformed, Scanner, Steps, Text
-from .calls import begin
+from .calls import Body, begin
 from .format import Format, Offered
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
@@ -23,34 +24,36 @@ def harmony(offered: Offered) -> Grammar:
     def grammar(scan: Scanner) -> Steps[None]:
         yield from scan.ahead()
         if (yield from scan.starts("to=")):
-            yield from _one(scan, offered)
-        while (mark := (yield from scan.prose(START, CHANNEL))) is not None:
-            yield from _one(scan, offered, header=mark)
+            yield from scan.attempt(message()(scan, offered))
+        while (mark := (yield from scan.prose(*BODIES))) is not None:
+            yield from scan.attempt(BODIES[mark](scan, offered))
 
     return grammar
 
 
-def _one(scan: Scanner, offered: Offered, header: str = "") -> Steps[None]:
-    """One message, or what turns out to be none: then all of it is text."""
-    yield from scan.attempt(_message(scan, offered, header))
+def message(begun: str = "") -> Body:
+    """One message behind the mark that begins it; it is text, all of it, if it is on no channel."""
+
+    def body(scan: Scanner, offered: Offered) -> Steps[None]:
+        header = begun + (yield from scan.text(MESSAGE, limit=MAX_HEADER_CHARS))
+        recipient, channel = _TO.search(header), _CHANNEL.search(header)
+        if recipient is not None:
+            yield from begin(scan, recipient[1].removeprefix("functions."), offered, stop="<|")
+            yield from scan.closing(*ENDS)
+        elif channel is not None and channel[1] == "analysis":
+            scan.forget()
+            yield from scan.reasoning(*ENDS)
+        elif channel is not None and channel[1] in ("final", "commentary"):
+            scan.forget()
+            yield from scan.until(*ENDS, emit=Text)
+            scan.forget()
+        else:
+            raise Malformed("a message on no channel")
+
+    return body
 
 
-def _message(scan: Scanner, offered: Offered, header: str) -> Steps[None]:
-    header += yield from scan.text(MESSAGE, limit=MAX_HEADER_CHARS)
-    recipient, channel = _TO.search(header), _CHANNEL.search(header)
-    if recipient is not None:
-        yield from begin(scan, recipient[1].removeprefix("functions."), offered, stop="<|")
-        yield from scan.closing(*ENDS)
-    elif channel is not None and channel[1] == "analysis":
-        scan.forget()
-        yield from scan.reasoning(*ENDS)
-    elif channel is not None and channel[1] in ("final", "commentary"):
-        scan.forget()
-        yield from scan.until(*ENDS, emit=Text)
-        scan.forget()
-    else:
-        raise Malformed("a message on no channel")
-
+BODIES: Mapping[str, Body] = {START: message(START), CHANNEL: message(CHANNEL)}
 
 HARMONY = Format(
     name="harmony",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..scanner import Malformed, Scanner, Steps
-from .calls import MAX_NAME_CHARS, begin, call_objects, closed, marked
+from .calls import MAX_NAME_CHARS, Body, begin, call_objects, closed, marked
 from .format import Format, Offered
 
 ACTION, ACTION_END = "<|START_ACTION|>", "<|END_ACTION|>"
@@ -33,30 +35,37 @@ def section(scan: Scanner, offered: Offered) -> Steps[None]:
         raise Malformed(f"expected {CALL!r}")
 
 
+BODIES: Mapping[str, Body] = {
+    ACTION: closed(call_objects(ACTION_END), ACTION_END),
+    TOOLCALL: closed(call_objects(TOOLCALL_END), TOOLCALL_END),
+    BAR: closed(call_objects(BAR_END), BAR_END),
+    SECTION: closed(section, SECTION_END),
+}
+
 COMMAND = Format(
     name="command",
-    grammar=marked({ACTION: closed(call_objects(ACTION_END), ACTION_END), PLAN: closed(plan, "```")}),
+    grammar=marked({ACTION: BODIES[ACTION], PLAN: closed(plan, "```")}),
     marks=(ACTION, "Write 'Action:'", "Write \\'Action:\\'"),
     families=("cohere",),
     tokens=(ACTION, ACTION_END),
 )
 NEMOTRON = Format(
     name="nemotron",
-    grammar=marked({TOOLCALL: closed(call_objects(TOOLCALL_END), TOOLCALL_END)}),
+    grammar=marked({TOOLCALL: BODIES[TOOLCALL]}),
     marks=(TOOLCALL,),
     families=("nemotron",),
     tokens=(TOOLCALL, TOOLCALL_END),
 )
 GRANITE = Format(
     name="granite",
-    grammar=marked({BAR: closed(call_objects(BAR_END), BAR_END)}),
+    grammar=marked({BAR: BODIES[BAR]}),
     marks=(BAR,),
     families=("granite",),
     tokens=(BAR, BAR_END),
 )
 KIMI = Format(
     name="kimi_k2",
-    grammar=marked({SECTION: closed(section, SECTION_END)}),
+    grammar=marked({SECTION: BODIES[SECTION]}),
     marks=(SECTION,),
     families=("kimi",),
     tokens=(SECTION, SECTION_END, CALL, CALL_ARGUMENTS, CALL_END),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..scanner import Scanner, Steps
-from .calls import MAX_NAME_CHARS, begin, call_objects, closed, marked
+from .calls import MAX_NAME_CHARS, Body, begin, call_objects, closed, marked
 from .format import Format, Offered
 from .pythonic import python_call
 
@@ -38,9 +40,11 @@ def _more(scan: Scanner, offered: Offered) -> Steps[None]:
         yield from _BARE(scan, offered)
 
 
+BODIES: Mapping[str, Body] = {TAG: tagged, FUNCTION: closed(function, END)}
+
 LLAMA = Format(
     name="llama",
-    grammar=marked({TAG: tagged, FUNCTION: closed(function, END)}, first),
+    grammar=marked(BODIES, first),
     marks=(TAG, FUNCTION, '{"name": function name, "parameters"'),
     families=("llama",),
     tokens=(TAG,),

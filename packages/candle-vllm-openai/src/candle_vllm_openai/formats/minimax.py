@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .calls import closed, marked
+from collections.abc import Mapping
+
+from .calls import Body, closed, marked
 from .format import Format
 from .invoke import invokes
 
@@ -10,9 +12,11 @@ OPENING, CLOSING = "<minimax:tool_call>", "</minimax:tool_call>"
 
 body = closed(invokes(), CLOSING)
 
+BODIES: Mapping[str, Body] = {OPENING: body}
+
 MINIMAX = Format(
     name="minimax_m2",
-    grammar=marked({OPENING: body}),
+    grammar=marked(BODIES),
     marks=(OPENING,),
     families=("minimax",),
     tokens=(OPENING, CLOSING),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..scanner import Scanner, Steps
-from .calls import MAX_NAME_CHARS, begin, call_object, marked
+from .calls import MAX_NAME_CHARS, Body, begin, call_object, listed, marked
 from .enforced import Calls, Opening, text
 from .format import Format, Offered
 
@@ -18,7 +18,8 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
     """A list of calls, or one call with its name first."""
     match (yield from scan.peek()):
         case "[":
-            yield from _list(scan, offered)
+            scan.take(1)
+            yield from listed(scan, offered, _OBJECT)
         case "{":
             yield from _OBJECT(scan, offered)
         case _:
@@ -30,13 +31,6 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
             yield from begin(scan, name.strip(), offered)
 
 
-def _list(scan: Scanner, offered: Offered) -> Steps[None]:
-    yield from scan.expect("[")
-    while not (yield from scan.accept("]")):
-        yield from _OBJECT(scan, offered)
-        yield from scan.accept(",")
-
-
 def enforced(calls: Calls) -> Sequence[Opening]:
     """With the name first, if the vocabulary has the mark that follows it; else a list."""
     if calls.mark(ARGUMENTS) == text(ARGUMENTS):
@@ -45,9 +39,11 @@ def enforced(calls: Calls) -> Sequence[Opening]:
     return (Opening(mark=OPENING, rest=call, between=""),)
 
 
+BODIES: Mapping[str, Body] = {OPENING: body}
+
 MISTRAL = Format(
     name="mistral",
-    grammar=marked({OPENING: body}),
+    grammar=marked(BODIES),
     marks=("[TOOL_CALLS]",),
     families=("mistral", "ministral", "mixtral"),
     tokens=(OPENING, ARGUMENTS, CALL_ID),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..scanner import CallArguments, CallEnd, CallStart, Malformed, Scanner, Steps
-from .calls import check, closed, marked
+from .calls import Body, check, closed, listed, marked
 from .elements import Members
 from .format import Format, Offered
 from .literals import PYTHON
@@ -26,12 +28,7 @@ def python_calls(scan: Scanner, offered: Offered) -> Steps[None]:
 def python_list(scan: Scanner, offered: Offered) -> Steps[None]:
     """A list of calls."""
     yield from scan.expect("[")
-    yield from python_call(scan, offered)
-    while (yield from scan.accept(",")):
-        if (yield from scan.ahead()) == "]":
-            break
-        yield from python_call(scan, offered)
-    yield from scan.closing("]")
+    yield from listed(scan, offered, python_call)
 
 
 def python_call(scan: Scanner, offered: Offered, *, suffix: str = "") -> Steps[None]:
@@ -82,16 +79,15 @@ def _begins(scan: Scanner) -> Steps[bool]:
     return char.isalpha() or char == "_"
 
 
+BODIES: Mapping[str, Body] = {
+    LLAMA_START: closed(python_calls, LLAMA_END),
+    LFM_START: closed(python_calls, LFM_END),
+    OLMO_START: closed(python_calls, OLMO_END),
+}
+
 PYTHONIC = Format(
     name="pythonic",
-    grammar=marked(
-        {
-            LLAMA_START: closed(python_calls, LLAMA_END),
-            LFM_START: closed(python_calls, LFM_END),
-            OLMO_START: closed(python_calls, OLMO_END),
-        },
-        python_list,
-    ),
+    grammar=marked(BODIES, python_list),
     marks=(LFM_START, "<|tool_list_start|>", LLAMA_START, OLMO_START),
     families=("llama4", "lfm2", "olmo3"),
     tokens=(LLAMA_START, LLAMA_END, LFM_START, LFM_END),

@@ -217,14 +217,14 @@ def test_what_is_not_honoured_is_refused_by_name(fields: dict[str, Any], param: 
     assert f"`{param}`" in error.message
 
 
-@pytest.mark.parametrize("prompt", ["x" * 50, [1] * 50, ["x", "x" * 50], "", [0x110000 + 99]])
-async def test_errors_of_a_prompt_name_it_and_cancel_the_others(prompt: object) -> None:
+@pytest.mark.parametrize("prompt", ["x" * 50, [1] * 50, ["x", "x" * 50], "", ["x", ""], [[1], [0x110000 + 99]]])
+async def test_an_error_in_any_prompt_names_it_before_any_chunk_comes(prompt: object) -> None:
     engine = ScriptedEngine(lambda prompt, params: "fine", max_sequence_length=50)
     for call in (whole, streamed):
         with pytest.raises(ApiError) as caught:
             await call(engine, prompt=prompt)
         assert (caught.value.status, caught.value.param) == (400, "prompt")
-    assert engine.running == 0
+    assert engine.requests == []
 
 
 async def test_a_prompt_that_is_too_long_is_an_error_with_both_numbers() -> None:

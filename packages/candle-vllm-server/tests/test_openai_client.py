@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +42,54 @@ async def test_async_whole_and_streamed(live: Live) -> None:
             stream = await client.chat.completions.create(**ASK, stream=True)
             text = "".join([choice.delta.content or "" async for chunk in stream for choice in chunk.choices])
     assert text == "Hello."
+
+
+def test_completions_whole_and_streamed(live: Live) -> None:
+    ask: Any = {"model": "default", "prompt": ["Hi", "you"], "n": 2, "logprobs": 1, "echo": True}
+    with live(ScriptedEngine(["Hello."] * 8, chunk_size=4)) as server, sync_client(server.url) as client:
+        whole = client.completions.create(**ask)
+        assert [choice.text for choice in whole.choices] == ["HiHello."] * 2 + ["youHello."] * 2
+        logprobs = whole.choices[2].logprobs
+        assert logprobs is not None and logprobs.tokens == list("youHello.")
+        assert logprobs.token_logprobs == [None, *[0.0] * 8]
+        assert logprobs.text_offset == list(range(9))
+        chunks = list(client.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+    found = dict.fromkeys(range(4), "")
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        found[choice.index] += choice.text
+    assert list(found.values()) == [choice.text for choice in whole.choices]
+    assert chunks[-1].usage == whole.usage
+
+
+async def test_async_completions_and_embeddings(live: Live) -> None:
+    with live(ScriptedEngine(["Hello.", "Hello."])) as server:
+        async with async_client(server.url) as client:
+            whole = await client.completions.create(model="default", prompt=[72, 105])
+            stream = await client.completions.create(model="default", prompt="Hi", stream=True)
+            text = "".join([choice.text async for chunk in stream for choice in chunk.choices])
+            embedded = await client.embeddings.create(model="default", input="ab")
+    assert whole.choices[0].text == text == "Hello."
+    assert embedded.data[0].embedding[:3] == pytest.approx([0, 0.5**0.5, 0.5**0.5])
+
+
+@pytest.mark.parametrize("encoding", [openai.NOT_GIVEN, "float", "base64"])
+def test_embeddings(live: Live, encoding: Any) -> None:
+    with live(ScriptedEngine(model_id="org/scripted")) as server, sync_client(server.url) as client:
+        found = client.embeddings.create(
+            model="default",
+            input=["a", "b", "ab"],
+            dimensions=3,
+            encoding_format=encoding,
+            extra_body={"pooling": "last"},
+        )
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.embeddings.create(model="default", input="a", dimensions=17)
+    right: Any = [[0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    if encoding == "base64":
+        right = [base64.b64encode(struct.pack("<3f", *vector)).decode() for vector in right]
+    assert [each.embedding for each in found.data] == right
+    assert (found.model, found.usage.prompt_tokens, found.usage.total_tokens) == ("org/scripted", 4, 4)
+    assert caught.value.param == "dimensions"
 
 
 def test_models(live: Live) -> None:

@@ -10,7 +10,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from candle_vllm_core import CandleVllmError, Constraint, Engine, FinishReason, GenerationChunk, GenerationStats
+from candle_vllm_core import (
+    CandleVllmError,
+    Constraint,
+    ContextLengthError,
+    Engine,
+    FinishReason,
+    GenerationChunk,
+    GenerationStats,
+    ModelInfo,
+    TokenizationError,
+)
 
 from .completion_logprobs import logprobs_of, prompt_offsets
 from .config import AdapterConfig
@@ -52,7 +62,8 @@ async def completion_chunks(
         ApiError: the request could not be served, or failed later.
     """
     try:
-        prompts = await read_prompts(engine, request)
+        info = engine.model_info()
+        prompts = await _read_prompts(engine, request, info)
         params = [
             sampling_params(
                 request,
@@ -65,7 +76,7 @@ async def completion_chunks(
             )
             for choice in range(request.n)
         ]
-        name = config.model_name or engine.model_info().model_id
+        name = config.model_name or info.model_id
         writer = CompletionWriter(request, prompts, name, include_usage=include_usage, fingerprint=fingerprint)
         answers = [engine.generate_stream(asked.tokens, each) for asked in prompts for each in params]
         async with aclosing(merged(answers)) as pieces:
@@ -77,22 +88,33 @@ async def completion_chunks(
         raise api_error(error, prompt="prompt", form=request.form_field) from error
 
 
-async def read_prompts(engine: Engine, request: CompletionRequest) -> list[Asked]:
-    """A request's prompts as token ids and as texts."""
+async def _read_prompts(engine: Engine, request: CompletionRequest, info: ModelInfo) -> list[Asked]:
+    """A request's prompts as token ids and as texts, all of which the engine takes."""
     prompts = request.prompts
 
     def read() -> list[Asked]:
-        return [_asked(engine, prompt, request.echo) for prompt in prompts]
+        return [_asked(engine, prompt, info, request.echo) for prompt in prompts]
 
     return read() if sum(map(len, prompts)) <= INLINE_CHARS else await asyncio.to_thread(read)
 
 
-def _asked(engine: Engine, prompt: Prompt, echo: bool) -> Asked:
+def _asked(engine: Engine, prompt: Prompt, info: ModelInfo, echo: bool) -> Asked:
     tokens = engine.tokenize(prompt) if isinstance(prompt, str) else prompt
-    if not echo or not tokens:
+    _check(tokens, info)
+    if not echo:
         return Asked(tokens, "", "")
     text = prompt if isinstance(prompt, str) else engine.detokenize(prompt, skip_special_tokens=False)
     return Asked(tokens, text, engine.detokenize(tokens[:1], skip_special_tokens=False))
+
+
+def _check(tokens: list[int], info: ModelInfo) -> None:
+    """See that the engine takes a prompt: an error in the last one must come before a chunk of the first."""
+    if not tokens:
+        raise TokenizationError("the prompt is empty; give at least one token")
+    if (highest := max(tokens)) >= info.vocab_size:
+        raise TokenizationError(f"the prompt has token id {highest}; the model's ids end with {info.vocab_size - 1}")
+    if len(tokens) >= info.max_sequence_length:
+        raise ContextLengthError(len(tokens), info.max_sequence_length)
 
 
 def _constraint(outputs: StructuredOutputs | None) -> Constraint | None:

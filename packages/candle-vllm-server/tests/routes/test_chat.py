@@ -127,7 +127,7 @@ async def test_other_methods_get_405(client_of: ClientOf) -> None:
 
 async def test_other_routes_get_404(client_of: ClientOf) -> None:
     async with client_of(ScriptedEngine()) as client:
-        for path in ("/", "/docs", "/redoc", "/openapi.json", "/v1/chat", "/v1/embeddings", "/health/", f"{PATH}/"):
+        for path in ("/", "/docs", "/redoc", "/openapi.json", "/v1/chat", "/v1/images", "/health/", f"{PATH}/"):
             response = await client.get(path)
             assert response.status_code == 404
             assert response.json()["error"]["type"] == "not_found_error"

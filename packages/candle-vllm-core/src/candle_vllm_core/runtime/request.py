@@ -104,6 +104,9 @@ def _check_tokens(prompt: Sequence[int], limits: Limits) -> list[int]:
     tokens = list(prompt)
     if not tokens:
         raise TokenizationError("the prompt is empty; give at least one token")
+    # The usual case in a few passes of C: a caller's event loop waits for this, and prompts may be very long.
+    if set(map(type, tokens)) == {int} and min(tokens) >= 0 and max(tokens) < limits.vocab_size:
+        return tokens
     for token in tokens:
         if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < limits.vocab_size:
             raise TokenizationError(

@@ -37,6 +37,7 @@ _TEXT_ONLY = "the model reads text only"
 _STRUCTURED = "write it within structured_outputs, or as response_format"
 _IF_SHOWN = "if the model's template has a place for it"
 
+_CLIENT = "what the official client writes back"
 _TELL = "the schema is what is enforced; tell the model more in a message"
 
 _SAMPLING = [
@@ -123,13 +124,15 @@ _CHAT = [
     *_rows("honoured", "messages[].tool_calls[].function.name messages[].tool_calls[].function.arguments"),
     Field("messages[].tool_calls[].custom", "refused", "calls of custom tools have no place in a model's template"),
     Field("messages[].refusal", "honoured", "is the text of an assistant message without content"),
-    Field("messages[].annotations", "no-op", "what the official client writes back"),
+    Field("messages[].annotations", "no-op", _CLIENT),
     Field("messages[].audio", "refused", "this server reads text only"),
     Field("messages[].function_call", "refused", "deprecated by OpenAI; write it as tool_calls"),
     *_extensions(
         Field("messages[].reasoning_content", "honoured", "of assistant messages, if the model's template shows it"),
         Field("messages[].reasoning", "honoured", "another name of reasoning_content"),
-        Field("messages[].tool_calls[].index", "no-op", "what is left of a stream's deltas"),
+        Field("messages[].tool_calls[].index", "no-op", _CLIENT),
+        Field("messages[].tool_calls[].function.parsed_arguments", "no-op", f"{_CLIENT}; arguments is what counts"),
+        Field("messages[].parsed", "no-op", f"{_CLIENT}; content is what counts"),
     ),
     *_rows("honoured", "messages[].content[].type messages[].content[].text messages[].content[].refusal"),
     *_rows("refused", "messages[].content[].image_url messages[].content[].input_audio", _TEXT_ONLY),

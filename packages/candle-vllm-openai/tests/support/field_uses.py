@@ -145,6 +145,8 @@ MESSAGES: dict[str, Use] = {
     "messages[].tool_calls[].function": Use(call(), called(name="g")),
     "messages[].tool_calls[].function.name": Use(called(name="f"), called(name="g")),
     "messages[].tool_calls[].function.arguments": Use(called(arguments='{"x":1}'), called()),
+    "messages[].tool_calls[].function.parsed_arguments": Use(called(parsed_arguments={"x": 1}), called()),
+    "messages[].parsed": Use(message(parsed={"x": 1}), message()),
     "messages[].tool_calls[].custom": Use(call(custom={"name": "x", "input": "y"})),
     "messages[].refusal": Use({"messages": [{"role": "assistant", "refusal": "No."}]}),
     "messages[].annotations": Use(message(annotations=[{"type": "url_citation"}]), message()),

@@ -66,3 +66,10 @@ def test_reasoning_has_two_names() -> None:
 
 def test_the_index_of_a_call_is_taken_and_not_written_out() -> None:
     assert ToolCall.model_validate(CALL.model_dump() | {"index": 3}).model_dump() == CALL.model_dump()
+
+
+def test_what_the_client_parsed_is_taken_and_not_written_out() -> None:
+    message = Message.model_validate({"role": "assistant", "content": "5", "parsed": 5})
+    assert message.model_dump() == Message.assistant("5").model_dump()
+    with pytest.raises(ValidationError):
+        Message.model_validate({"role": "user", "content": "5", "parsed": 5})

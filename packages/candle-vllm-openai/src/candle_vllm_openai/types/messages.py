@@ -62,6 +62,8 @@ class Message(Strict):
     reasoning: str | None = None
     refusal: str | None = None
     annotations: Annotated[list[Any], Bounds(max_length=1024)] | None = None
+    parsed: Annotated[Any, Bounds(exclude=True)] = None
+    """What the official client leaves in a message that it parsed; it is not written out."""
 
     @classmethod
     def system(cls, content: str) -> Self:
@@ -118,7 +120,7 @@ class Message(Strict):
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
-        for field in ("tool_calls", "reasoning_content", "reasoning", "refusal", "annotations"):
+        for field in ("tool_calls", "reasoning_content", "reasoning", "refusal", "annotations", "parsed"):
             if self.role != "assistant" and getattr(self, field):
                 raise unsupported(f"has no place in a message of role {self.role}", field)
         if None not in (self.reasoning_content, self.reasoning) and self.reasoning_content != self.reasoning:

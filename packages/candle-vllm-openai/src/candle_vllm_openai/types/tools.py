@@ -147,6 +147,8 @@ class FunctionCall(Strict):
 
     name: CalledName
     arguments: str
+    parsed_arguments: Annotated[Any, Bounds(exclude=True)] = None
+    """What the official client leaves in a call that it parsed; it is not written out."""
 
 
 class ToolCall(Strict):

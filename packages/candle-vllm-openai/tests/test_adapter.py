@@ -286,7 +286,7 @@ def shape(chunks: list[ChatCompletionChunk], n: int, include_usage: bool) -> Non
 words = st.text(st.sampled_from("abcST OP.é👋\n<|"), max_size=14)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     answers=st.lists(words, min_size=1, max_size=4),
     stop=st.none()

@@ -10,7 +10,7 @@ from uuid import uuid4
 from candle_vllm_core import FinishReason, GenerationChunk, TokenLogprob
 
 from .scanner import CallArguments, CallEnd, CallStart, Event, Grammar, Parser, Reasoning, Text
-from .spans import TokenSpans, num_answer_tokens
+from .spans import TokenSpans, answer_tokens
 from .types.responses import ChatLogprob, ChoiceDelta, ChoiceLogprobs, FinishWord, TopLogprob
 from .types.tools import FunctionCallDelta, ToolCallDelta
 
@@ -34,7 +34,7 @@ class PlainWriter:
 
     def write(self, chunk: GenerationChunk) -> Iterator[Written]:
         """The deltas of a chunk: its tokens' log probabilities go out with it even while their text is held back."""
-        entries = (chunk.logprobs or ())[: num_answer_tokens(chunk, self._end)]
+        entries = [token.logprob for token in answer_tokens(chunk, self._end) if token.logprob is not None]
         self._end = chunk.ends[-1] if chunk.ends else self._end
         if chunk.text or entries:
             yield Written(ChoiceDelta(content=chunk.text), _logprobs(entries))
@@ -73,7 +73,7 @@ class ParsedWriter:
             last, more = self._read(self._parser.read_end())
             told, entries = told + last, entries + more + self._tokens.finished(self._parser.position)
             self._cut = any(isinstance(event, CallEnd) for event in last) and not _is_json("".join(self._arguments))
-        yield from self._deltas(told, entries)
+        yield from self._deltas(list(_joined(told)), entries)
         if chunk.output is not None and not self._has_content and not self._num_calls:
             yield Written(ChoiceDelta(content=""))
 
@@ -131,6 +131,25 @@ class ParsedWriter:
     def _call(self, delta: ToolCallDelta) -> ChoiceDelta:
         delta.index = self._num_calls - 1
         return ChoiceDelta(tool_calls=[delta])
+
+
+def _joined(events: Iterable[Event]) -> Iterator[Event]:
+    """The events, those that follow one another joined where they are pieces of one text."""
+    held: Event | None = None
+    for event in events:
+        match held, event:
+            case Text(text), Text(more):
+                held = Text(text + more)
+            case Reasoning(text), Reasoning(more):
+                held = Reasoning(text + more)
+            case CallArguments(text), CallArguments(more):
+                held = CallArguments(text + more)
+            case _:
+                if held is not None:
+                    yield held
+                held = event
+    if held is not None:
+        yield held
 
 
 ChoiceWriter = PlainWriter | ParsedWriter

@@ -6,7 +6,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Literal
 
 from candle_vllm_core import FinishReason, GenerationChunk, TokenLogprob
@@ -22,7 +21,9 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A token, and where its text stands; one that completes no character stands where it begins one."""
+
     start: int
     end: int
     logprob: TokenLogprob | None
@@ -36,18 +37,15 @@ class TokenSpans:
     """
 
     def __init__(self) -> None:
-        self._tokens: deque[_Token] = deque()
+        self._tokens: deque[Token] = deque()
         self._spans: deque[_Span] = deque()
         self._end = 0
         self.num_reasoning = 0
 
     def add(self, chunk: GenerationChunk) -> None:
         """Take in a chunk's tokens."""
-        for end, logprob in zip_longest(chunk.ends[: num_answer_tokens(chunk, self._end)], chunk.logprobs or ()):
-            if end is None:
-                break
-            self._tokens.append(_Token(self._end, max(end, self._end + 1), logprob))
-            self._end = end
+        self._tokens.extend(answer_tokens(chunk, self._end))
+        self._end = chunk.ends[-1] if chunk.ends else self._end
 
     def told(self, kind: Kind, text: str, end: int) -> None:
         """`text` is of that kind, and ends at the character `end` of the whole answer."""
@@ -69,7 +67,7 @@ class TokenSpans:
             self._spans[-1].end = sys.maxsize
         return self.settled(sys.maxsize)
 
-    def _settle(self, position: int) -> Iterator[_Token]:
+    def _settle(self, position: int) -> Iterator[Token]:
         while self._tokens and self._tokens[0].end <= position:
             token = self._tokens.popleft()
             kinds = self._kinds(token)
@@ -77,7 +75,7 @@ class TokenSpans:
             if "content" in kinds:
                 yield token
 
-    def _kinds(self, token: _Token) -> set[Kind]:
+    def _kinds(self, token: Token) -> set[Kind]:
         while self._spans and self._spans[0].end <= token.start:
             self._spans.popleft()
         kinds: set[Kind] = set()
@@ -96,3 +94,25 @@ def num_answer_tokens(chunk: GenerationChunk, end: int) -> int:
     ends, count = (end, *chunk.ends), len(chunk.tokens)
     stopped = chunk.finish_reason is FinishReason.STOP and count > 0
     return count - (stopped and (len(ends) == 1 or ends[-1] == ends[-2]))
+
+
+def answer_tokens(chunk: GenerationChunk, start: int) -> Iterator[Token]:
+    """Those of a chunk's tokens that are part of the answer, but for special tokens that are left out of its text.
+
+    `start`: where the text of the tokens before the chunk ends.
+    """
+    logprobs = chunk.logprobs or ()
+    for place in range(num_answer_tokens(chunk, start)):
+        end = chunk.ends[place] if place < len(chunk.ends) else None
+        logprob = logprobs[place] if place < len(logprobs) else None
+        if end != start or logprob is None or not _is_whole(logprob):
+            yield Token(start, max(end or start, start + 1), logprob)
+        start = end or start
+
+
+def _is_whole(logprob: TokenLogprob) -> bool:
+    """Whether a token stands for whole characters."""
+    try:
+        return bool(logprob.token_bytes.decode())
+    except UnicodeDecodeError:
+        return False

@@ -9,6 +9,8 @@ from candle_vllm_core import Constraint, Engine
 
 from .config import AdapterConfig
 from .detect import choose_format, choose_reasoning
+from .enforce import constraint_of, mark_writer
+from .formats.enforced import MarkWriter
 from .output import answer_grammar, offered
 from .scanner import Grammar
 from .types.requests import ChatCompletionRequest
@@ -45,12 +47,16 @@ class AnswerReader:
         """
         tools, style = request.callable_tools, self._style
         started = style if style is not None and style.opened_by(prompt_end) else None
-        constraint: Constraint | None = None
+        constraint = constraint_of(request, self._format, mark=self._mark, reasoning=style, started=started is not None)
         if not tools and style is None and not self._format.channels:
             return Reading(None, constraint, ())
         grammar = answer_grammar(self._format, offered(tools), () if style is None else (style,), started)
         with_calls = bool(tools) or self._format.channels
         return Reading(grammar, constraint, self._style_ids + (self._format_ids if with_calls else ()))
+
+    @cached_property
+    def _mark(self) -> MarkWriter:
+        return mark_writer(self._engine)
 
     @cached_property
     def _format_ids(self) -> tuple[int, ...]:

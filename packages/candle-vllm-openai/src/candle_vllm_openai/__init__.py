@@ -15,6 +15,8 @@ from candle_vllm_core import (
     CapacityError,
     ChatTemplate,
     ConfigError,
+    Constraint,
+    ConstraintError,
     ContextLengthError,
     DeviceError,
     DType,
@@ -49,6 +51,7 @@ from .fields import FIELDS, Field
 from .params import to_generation_params
 from .parse import parse_body, parse_request
 from .stream import collect, merge_tool_call_delta, to_chat_response
+from .tokenization import parse_tokenize_request
 from .types.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from .types.embeddings import EmbeddingData, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage
 from .types.mcp import McpToolCall
@@ -70,6 +73,13 @@ from .types.responses import (
 )
 from .types.sampling import StreamOptions
 from .types.structured import JsonSchemaFormat, ResponseFormat, StructuredOutputs
+from .types.tokenization import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TokenizeChatRequest,
+    TokenizeResponse,
+    TokenizeTextRequest,
+)
 from .types.tools import (
     AllowedTools,
     AllowedToolsChoice,
@@ -106,9 +116,13 @@ __all__ = [
     "CompletionRequest",
     "CompletionTokensDetails",
     "ConfigError",
+    "Constraint",
+    "ConstraintError",
     "ContentPart",
     "ContextLengthError",
     "DType",
+    "DetokenizeRequest",
+    "DetokenizeResponse",
     "DeviceError",
     "Embedding",
     "EmbeddingData",
@@ -151,6 +165,9 @@ __all__ = [
     "StructuredOutputs",
     "TokenLogprob",
     "TokenizationError",
+    "TokenizeChatRequest",
+    "TokenizeResponse",
+    "TokenizeTextRequest",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -163,6 +180,7 @@ __all__ = [
     "merge_tool_call_delta",
     "parse_body",
     "parse_request",
+    "parse_tokenize_request",
     "to_chat_response",
     "to_generation_params",
 ]

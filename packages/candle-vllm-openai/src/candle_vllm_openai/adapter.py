@@ -24,10 +24,18 @@ from .params import to_generation_params
 from .prompt import PromptTemplate, encode
 from .reading import PROMPT_END_CHARS, AnswerReader
 from .stream import ChunkWriter, collect
+from .tokenization import detokenize, tokenize_text, tokenized
 from .types.completions import Completion, CompletionRequest
 from .types.embeddings import EmbeddingRequest, EmbeddingResponse
 from .types.requests import ChatCompletionRequest
 from .types.responses import ChatCompletionChunk, ChatCompletionResponse
+from .types.tokenization import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TokenizeChatRequest,
+    TokenizeResponse,
+    TokenizeTextRequest,
+)
 
 INLINE_CHARS = 8192
 """Messages and tools longer than this are rendered and tokenized off the event loop."""
@@ -106,6 +114,25 @@ class OpenAIAdapter:
             ApiError: the request could not be served.
         """
         return await embed(self._engine, request, self._config)
+
+    async def tokenize(self, request: TokenizeTextRequest | TokenizeChatRequest) -> TokenizeResponse:
+        """The token ids of a text, or of the prompt that a conversation makes.
+
+        Raises:
+            ApiError: the conversation cannot be rendered.
+        """
+        if isinstance(request, TokenizeTextRequest):
+            return await tokenize_text(self._engine, request)
+        tokens, _ = await self._prompt(request)
+        return tokenized(self._engine, tokens, request.return_token_strs)
+
+    async def detokenize(self, request: DetokenizeRequest) -> DetokenizeResponse:
+        """The text of token ids.
+
+        Raises:
+            ApiError: an id is not in the vocabulary.
+        """
+        return await detokenize(self._engine, request)
 
     def _completion_chunks(
         self, request: CompletionRequest, *, include_usage: bool

@@ -39,7 +39,7 @@ def parse_body(body: bytes | str | Mapping[str, object], kind: type[Request]) ->
     Raises:
         ApiError: as `parse_request` does.
     """
-    data = _read(body) if isinstance(body, bytes | str) else body
+    data = read_body(body) if isinstance(body, bytes | str) else body
     if not isinstance(data, Mapping):
         raise ApiError(f"the body is of type {type(data).__name__}; it must be an object")
     check_json(data)
@@ -102,7 +102,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _read(body: bytes | str) -> object:
+def read_body(body: bytes | str) -> object:
+    """What a body of JSON says; that it is an object, and what is in it, is checked elsewhere.
+
+    Raises:
+        ApiError: it is too large, or it is no JSON.
+    """
     if len(body) > MAX_BODY_BYTES:
         raise ApiError(
             f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken", status=413, code="request_too_large"

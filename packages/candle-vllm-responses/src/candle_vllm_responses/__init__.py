@@ -17,6 +17,7 @@ from candle_vllm_openai import (
     ChatCompletionResponse,
     Completion,
     CompletionRequest,
+    DetokenizeRequest,
     EmbeddingRequest,
     EmbeddingResponse,
     Engine,
@@ -30,6 +31,7 @@ from candle_vllm_openai import (
     api_error,
     parse_body,
     parse_request,
+    parse_tokenize_request,
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "ChatCompletionResponse",
     "Completion",
     "CompletionRequest",
+    "DetokenizeRequest",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Engine",
@@ -54,4 +57,5 @@ __all__ = [
     "api_error",
     "parse_body",
     "parse_request",
+    "parse_tokenize_request",
 ]

@@ -18,7 +18,7 @@ from .errors import reply
 from .guards import Guards
 from .logs import RequestLog
 from .manager import ModelManager, OpenEngine
-from .routes import chat, completions, embeddings, health, models
+from .routes import chat, completions, embeddings, health, models, tokenization
 from .settings import Settings
 
 HANDLED = (CandleVllmError, HTTPException)
@@ -47,7 +47,7 @@ def build(context: Context) -> FastAPI:
         app.add_exception_handler(error, _reply)
     app.add_middleware(Guards, settings=context.settings)
     app.add_middleware(RequestLog)
-    for module in (chat, completions, embeddings, models, health):
+    for module in (chat, completions, embeddings, tokenization, models, health):
         app.include_router(module.router(context))
     return app
 

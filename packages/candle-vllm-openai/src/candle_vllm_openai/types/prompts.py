@@ -42,5 +42,5 @@ Prompt = str | list[int]
 def listed(prompts: str | list[str] | list[int] | list[list[int]]) -> list[Prompt]:
     """The prompts one by one."""
     if isinstance(prompts, str) or isinstance(prompts[0], int):
-        return [prompts]  # type: ignore[list-item]
-    return list(prompts)  # type: ignore[arg-type]
+        return [prompts]
+    return list(prompts)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from streams import TEMPLATE, TOOLS
+from streams import TEMPLATE
 
 from candle_vllm_openai import (
     AdapterConfig,
@@ -24,6 +24,7 @@ from candle_vllm_openai.choice import ParsedWriter, PlainWriter
 from candle_vllm_openai.formats import FORMATS, Offered
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "tools": TOOLS}
 QWEN = AdapterConfig(parser="qwen", reasoning="think")
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
 from random import Random
 from typing import Any
 
+import answers
+from answers import Variant
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 from openai.types.chat import ChatCompletionChunk as OpenAIChunk
@@ -21,6 +25,8 @@ from candle_vllm_openai import (
     collect,
     parse_request,
 )
+from candle_vllm_openai.formats import FORMATS
+from candle_vllm_openai.reasoning import STYLES
 
 TEMPLATE = (
     "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
@@ -30,15 +36,11 @@ TEMPLATE = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 TOOLS = [
-    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("add", "look_up")
+    {"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in answers.SCHEMAS.items()
 ]
-WRITERS: dict[str, Callable[[str, str], str]] = {
-    "qwen": lambda name, arguments: f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>',
-    "mistral": lambda name, arguments: f"[TOOL_CALLS]{name}[ARGS]{arguments}",
-    "llama": lambda name, arguments: f"<function={name}>{arguments}</function>",
-    "passthrough": lambda name, arguments: f"{name}({arguments})",
-}
-MARKS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>")
+PASSTHROUGH = Variant("passthrough", "calls", lambda calls: "".join(f"{name}({made})" for name, made in calls))
+VARIANTS = (*answers.VARIANTS, PASSTHROUGH)
+CALLS: tuple[answers.Call, ...] = (answers.ONE, answers.NOW, answers.NESTED, ("unknown", {"a": 1}))
 TEXTS = (
     "",
     " ",
@@ -53,14 +55,7 @@ TEXTS = (
     "STOP",
     "x\n ",
 )
-ARGUMENTS = (
-    "{}",
-    '{"a": 1}',
-    '{"q": "é👋 \\"<tool_call>\\" }"}',
-    '{"deep": {"list": [1, [2, {"b": null}]]}}',
-    '{"a": ',
-)
-STOPS = (None, None, "STOP", ["me", "x\n"], "</tool_call>", '": ')
+STOPS = (None, None, "STOP", ["me", "x\n"], "</tool_call>", '": ', "cats")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +65,8 @@ class Case:
     answers: Sequence[str]
     fields: dict[str, Any]
     config: AdapterConfig
-    prefilled: bool = False
+    opening: str = ""
+    """The mark with which the prompt opens the reasoning."""
     words: Sequence[str] = ()
     special_tokens: Sequence[str] = ()
     whole_sizes: Sequence[int] = (1,)
@@ -89,7 +85,7 @@ class Case:
 
         engine = ScriptedEngine(
             lambda prompt, params: self.answers[params.seed or 0],
-            chat_template=TEMPLATE + ("<think>\n" if self.prefilled else ""),
+            chat_template=TEMPLATE + self.opening,
             words=self.words,
             special_tokens=self.special_tokens,
             chunk_size=sizes,
@@ -98,18 +94,27 @@ class Case:
         return OpenAIAdapter(engine, self.config)
 
 
-def answer(draw: Random, write: Callable[[str, str], str], *, thinks: bool, prefilled: bool) -> str:
+def written(draw: Random, variant: Variant, *, prefilled: bool) -> str:
     """A text as a model writes it: reasoning, text, calls of tools on offer and of others, some of them malformed."""
-    thought = "".join(draw.choices(TEXTS, k=draw.randrange(4)))
-    start = ("" if prefilled else "<think>") + thought + draw.choice(["</think>", "</think>\n\n", ""])
-    parts = [start if thinks and draw.random() < 0.8 else ""]
-    for _ in range(draw.randrange(5)):
+    style = STYLES[variant.style]
+    whole = draw.choice([answer.text for answer in _answers(variant)])
+    parts = [style.opening] if draw.random() < 0.4 and not prefilled else []
+    if parts or prefilled:
+        parts += [*draw.choices(TEXTS, k=draw.randrange(4)), draw.choice([style.closing, f"{style.closing}\n\n", ""])]
+    if draw.random() < 0.4:
+        parts.append(whole)
+    for _ in range(draw.randrange(4)):
         if draw.random() < 0.5:
             parts.append(draw.choice(TEXTS))
         else:
-            parts.append(write(draw.choice(["add", "look_up", "unknown"]), draw.choice(ARGUMENTS)))
+            parts.append(variant.write(draw.choices(CALLS, k=draw.randrange(1, 3) if variant.parallel else 1)))
     text = "".join(parts)
     return text[: draw.randrange(len(text) + 1)] if draw.random() < 0.2 else text
+
+
+@cache
+def _answers(variant: Variant) -> tuple[answers.Answer, ...]:
+    return tuple(answers.answers(variant, num_broken=8))
 
 
 def sizes(draw: Random) -> list[int]:
@@ -117,33 +122,45 @@ def sizes(draw: Random) -> list[int]:
     return [draw.choice([1, 1, 2, 3, 7, 1000]) for _ in range(draw.randrange(1, 6))]
 
 
-def drawn(seed: int, formats: Sequence[str] = tuple(WRITERS)) -> Case:
+def drawn(number: int) -> Case:
     """The case of that number."""
-    draw = Random(seed)
-    name = draw.choice(formats)
-    thinks, prefilled = draw.random() < 0.5, draw.random() < 0.3
-    n = draw.choice([1, 1, 2, 3])
-    answers = [answer(draw, WRITERS[name], thinks=thinks, prefilled=thinks and prefilled) for _ in range(n)]
-    fields: dict[str, Any] = {"n": n, "seed": 0, "stop": draw.choice(STOPS)}
-    if draw.random() < 0.8:
-        fields |= {"tools": TOOLS} | draw.choice([{}, {"tool_choice": "auto"}, {"tool_choice": "none"}])
-    if draw.random() < 0.3:
-        fields["max_tokens"] = draw.randrange(1, 60)
-    if draw.random() < 0.5:
-        fields |= {"logprobs": True} | draw.choice([{}, {"top_logprobs": 1}])
-    text = draw.choice(answers)
+    draw = Random(number)
+    variant = VARIANTS[number % len(VARIANTS)]
+    thinks, n = draw.random() < 0.6, draw.choice([1, 1, 2, 3])
+    prefilled = thinks and draw.random() < 0.3
+    texts = [written(draw, variant, prefilled=prefilled) for _ in range(n)]
+    text = draw.choice(texts)
     cuts = sorted(draw.randrange(len(text) + 1) for _ in range(draw.randrange(8)))
     return Case(
-        answers=answers,
-        fields=fields,
-        config=AdapterConfig(parser=name, reasoning="think" if thinks else "none"),
-        prefilled=thinks and prefilled,
-        words=[word for start, end in zip(cuts, cuts[1:], strict=False) if len(word := text[start:end]) > 1],
-        special_tokens=MARKS if draw.random() < 0.3 else (),
+        answers=texts,
+        fields={"n": n, "seed": 0, "stop": draw.choice(STOPS)} | asked(draw),
+        config=AdapterConfig(parser=variant.format, reasoning=variant.style if thinks else "none"),
+        opening=STYLES[variant.style].opening if prefilled else "",
+        words=[word for start, end in pairwise(cuts) if len(word := text[start:end]) > 1],
+        special_tokens=marks(variant) if draw.random() < 0.3 else (),
         whole_sizes=sizes(draw),
         stream_sizes=sizes(draw),
         pauses=[draw.randrange(4) for _ in range(draw.randrange(1, 5))],
     )
+
+
+def asked(draw: Random) -> dict[str, Any]:
+    """Fields of a request, some of those that change what an answer becomes."""
+    fields: dict[str, Any] = {}
+    if draw.random() < 0.8:
+        fields |= {"tools": TOOLS} | draw.choice([{}, {}, {"tool_choice": "auto"}, {"tool_choice": "none"}])
+    if draw.random() < 0.3:
+        fields["max_tokens"] = draw.randrange(1, 80)
+    if draw.random() < 0.5:
+        fields |= {"logprobs": True} | draw.choice([{}, {"top_logprobs": 1}])
+    return fields
+
+
+def marks(variant: Variant) -> tuple[str, ...]:
+    """The special tokens of a model that writes calls so."""
+    style = STYLES[variant.style]
+    of_format = FORMATS[variant.format].tokens if variant.format in FORMATS else ()
+    return tuple(dict.fromkeys((*of_format, style.opening, style.closing)))
 
 
 async def check(case: Case) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import typing_extensions
-from endpoints import parsed, said
+from endpoints import SHOWS_ALL, parsed, said
 from field_uses import BASES, USES, Body
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
@@ -31,12 +31,6 @@ PARAMS: dict[Endpoint, list[Any]] = {
     ],
     "embeddings": [embedding_create_params.EmbeddingCreateParams],
 }
-
-SHOWS_ALL = (
-    "{{ messages | tojson }}{{ tools | tojson }}{{ reasoning_effort }}{{ enable_thinking }}"
-    "{% if false %}reasoning_content <tool_call> </think>{% endif %}<|im_start|>assistant\n"
-)
-"""A template that shows all that it is given, and the marks of a model that calls tools and thinks."""
 
 BY_THE_SERVER = {"model"}
 """What the adapter leaves to the server, whose own tests show it: one adapter has one model."""

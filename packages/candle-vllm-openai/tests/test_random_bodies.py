@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from endpoints import parsed, said
+from endpoints import SHOWS_ALL, parsed, said
 from field_uses import BASES, USES, Body
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from candle_vllm_core.testing import CHATML
 from candle_vllm_openai import FIELDS, ApiError, OpenAIAdapter, ScriptedEngine
 from candle_vllm_openai.fields import Endpoint
 
@@ -70,9 +71,21 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-def answer_or_named(endpoint: Endpoint, body: Any, runner: asyncio.Runner) -> None:
+ANSWERS = [
+    "",
+    "ok",
+    "<think>hm</think>ok",
+    '<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>',
+    "<tool_call>{",
+]
+models = st.tuples(st.sampled_from([CHATML, SHOWS_ALL]), st.sampled_from(ANSWERS))
+"""A model's chat template, and what it answers."""
+
+
+def answer_or_named(endpoint: Endpoint, body: Any, model: tuple[str, str], runner: asyncio.Runner) -> None:
     """An answer, or an error that the client made and that names what is wrong."""
-    engine = ScriptedEngine(lambda prompt, params: "ok")
+    template, answer = model
+    engine = ScriptedEngine(lambda prompt, params: answer, chat_template=template)
     try:
         assert runner.run(said(OpenAIAdapter(engine), parsed(endpoint, body)))
     except ApiError as error:
@@ -84,17 +97,17 @@ def answer_or_named(endpoint: Endpoint, body: Any, runner: asyncio.Runner) -> No
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(asked=nearly_right())
+@given(asked=nearly_right(), model=models)
 def test_a_request_that_is_nearly_right_is_answered_or_named(
-    asked: tuple[Endpoint, Body], runner: asyncio.Runner
+    asked: tuple[Endpoint, Body], model: tuple[str, str], runner: asyncio.Runner
 ) -> None:
-    answer_or_named(*asked, runner)
+    answer_or_named(*asked, model, runner)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(endpoint=st.sampled_from(list(FIELDS)), body=values)
 def test_any_json_is_answered_or_named(endpoint: Endpoint, body: Any, runner: asyncio.Runner) -> None:
-    answer_or_named(endpoint, body, runner)
+    answer_or_named(endpoint, body, (CHATML, "ok"), runner)
 
 
 @settings(max_examples=150)

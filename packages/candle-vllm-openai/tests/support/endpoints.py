@@ -16,6 +16,13 @@ KINDS: dict[Endpoint, type[Request]] = {
 }
 
 
+SHOWS_ALL = (
+    "{{ messages | tojson }}{{ tools | tojson }}{{ reasoning_effort }}{{ enable_thinking }}"
+    "{% if false %}reasoning_content <tool_call> </think>{% endif %}<|im_start|>assistant\n"
+)
+"""A template that shows all that it is given, and the marks of a model that calls tools and thinks."""
+
+
 def parsed(endpoint: Endpoint, body: bytes | str | Mapping[str, object]) -> Request:
     return parse_body(body, KINDS[endpoint])
 

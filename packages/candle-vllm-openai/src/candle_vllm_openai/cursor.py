@@ -122,9 +122,12 @@ class Cursor:
         """Take `literal`, white space before it or not.
 
         Raises:
-            Malformed: something else comes.
+            Malformed: something else comes, or nothing.
         """
         if not (yield from self.accept(literal)):
+            if self._closed and literal.startswith(self._buffer[self._at :]):
+                self._take(len(self._buffer))
+                raise Truncated(f"expected {literal!r}")
             raise Malformed(f"expected {literal!r}")
 
     def closing(self, *marks: str) -> Steps[None]:

@@ -28,6 +28,7 @@ STYLES: Mapping[str, ReasoningStyle] = {
         ReasoningStyle("mistral", "[THINK]", "[/THINK]"),
         ReasoningStyle("thought", "<thought>", "</thought>"),
         ReasoningStyle("gemma", "<|channel>thought", "<channel|>"),
+        ReasoningStyle("command", "<|START_THINKING|>", "<|END_THINKING|>"),
         ReasoningStyle("harmony", "<|channel|>analysis<|message|>", "<|end|>"),
     )
 }

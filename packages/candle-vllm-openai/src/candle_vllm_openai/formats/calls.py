@@ -75,7 +75,7 @@ def call_object(stop: str = "", *, bare: bool = False) -> Body:
             else:
                 yield from scan.value(_nowhere, stop=stop)
             if not (yield from scan.accept(",")):
-                yield from scan.expect("}")
+                yield from scan.closing("}") if begun else scan.expect("}")
                 break
         if not begun:
             if not name or (bare and not held):

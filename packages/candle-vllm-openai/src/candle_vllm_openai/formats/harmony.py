@@ -11,7 +11,7 @@ from .format import Format, Offered
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
-ENDS = (END, CALL, RETURN)
+ENDS = (END, RETURN)
 MAX_HEADER_CHARS = 512
 
 _TO = re.compile(r"\bto=([^\s<]+)")
@@ -39,7 +39,7 @@ def message(begun: str = "") -> Body:
         recipient, channel = _TO.search(header), _CHANNEL.search(header)
         if recipient is not None:
             yield from begin(scan, recipient[1].removeprefix("functions."), offered, stop="<|")
-            yield from scan.closing(*ENDS)
+            yield from scan.closing(CALL, *ENDS)
         elif channel is not None and channel[1] == "analysis":
             scan.forget()
             yield from scan.reasoning(*ENDS)
@@ -60,6 +60,6 @@ HARMONY = Format(
     grammar=harmony,
     marks=("<|channel|>",),
     families=("gptoss",),
-    tokens=(START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS),
+    tokens=(START, CHANNEL, MESSAGE, CONSTRAIN, CALL, *ENDS),
     channels=True,
 )

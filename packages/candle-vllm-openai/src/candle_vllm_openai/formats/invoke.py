@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 
 from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from .arguments import Value, arguments
 from .calls import MAX_NAME_CHARS, Body, check
 from .elements import Members
+from .enforced import Called, Calls, text
 from .format import Offered
 
 _TEXT = frozenset({"string"})
 _VALUE = frozenset({"boolean", "integer", "number", "array", "object", "null"})
+QUOTE, NAME, NAMES = text('"'), text(' name="'), '[^"]+'
+STRING = ' string="{}">'
 _STRING = re.compile(r'string\s*=\s*"(true|false)"')
 
 
@@ -25,8 +29,13 @@ def invokes(namespace: str = "") -> Body:
         yield from scan.expect(">")
         yield CallStart(name)
         members = Members(name, offered)
-        while not (yield from scan.accept(invoke_end)):
-            yield from scan.expect(parameter)
+        while True:
+            between, mark = yield from scan.upto(parameter, invoke_end)
+            if between.strip():
+                raise Malformed("text between parameters")
+            scan.take(len(mark))
+            if mark == invoke_end:
+                break
             key = yield from scan.text('"', limit=MAX_NAME_CHARS)
             says = _STRING.search((yield from scan.text(">", limit=MAX_NAME_CHARS)))
             kinds = None if says is None else _TEXT if says[1] == "true" else _VALUE
@@ -43,3 +52,23 @@ def invokes(namespace: str = "") -> Body:
             raise Malformed(f"expected {invoke!r}")
 
     return body
+
+
+def enforced_invoke(calls: Calls, namespace: str = "", *, says_kind: bool = False) -> str:
+    """The expression for one call; with `says_kind` each parameter says whether it is a string."""
+    invoke, parameter = calls.mark(f"<{namespace}invoke"), calls.mark(f"<{namespace}parameter")
+    invoke_end, parameter_end = f"</{namespace}invoke>", f"</{namespace}parameter>"
+
+    def element(name: str, value: Value) -> str:
+        head = f"{parameter} {NAME} {name} {QUOTE}"
+        if not says_kind:
+            return f'{head} ">" {value.upto(parameter_end)} "\\n"'
+        if value.is_text:
+            return f'{head} {text(STRING.format("true"))} {value.upto(parameter_end)} "\\n"'
+        return f'{head} {text(STRING.format("false"))} {value.json()} {calls.mark(parameter_end)} "\\n"'
+
+    def call(tool: Called) -> str:
+        elements = arguments(tool, calls.rules, element, names=NAMES)
+        return f'{invoke} {NAME} {text(tool.name)} {QUOTE} ">\\n" {elements} {calls.mark(invoke_end)}'
+
+    return calls.each(call)

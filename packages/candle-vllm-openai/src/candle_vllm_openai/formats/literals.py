@@ -57,10 +57,10 @@ class Literals:
         """What follows the opening brace of a mapping, to the closing one; its opening was told of."""
         before = ""
         while not (yield from scan.accept("}")):
-            if before and not (yield from scan.accept(",")):
-                raise Malformed("expected ',' or '}'")
-            if before and (yield from scan.accept("}")):
-                break
+            if before:
+                yield from scan.expect(",")
+                if (yield from scan.accept("}")):
+                    break
             key = yield from self._key(scan)
             yield from scan.expect(":")
             yield CallArguments(f"{before}{dumps(key, ensure_ascii=False)}: ")
@@ -78,11 +78,10 @@ class Literals:
         yield CallArguments("[")
         before = ""
         while not (yield from scan.accept(closing)):
-            if before and not (yield from scan.accept(",")):
-                raise Malformed(f"expected ',' or {closing!r}")
-            if before and (yield from scan.accept(closing)):
-                break
             if before:
+                yield from scan.expect(",")
+                if (yield from scan.accept(closing)):
+                    break
                 yield CallArguments(before)
             before = ", "
             yield from self.value(scan, nesting + 1)

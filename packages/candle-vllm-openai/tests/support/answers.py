@@ -124,6 +124,12 @@ class Variant:
     style: str = "think"
 
     @property
+    def arguments_as_written(self) -> bool:
+        """Whether arguments are written in JSON."""
+        text = self.write([NESTED])
+        return _json(NESTED[1]) in text
+
+    @property
     def label(self) -> str:
         """What tests and tables call it."""
         return f"{self.format}: {self.name}"

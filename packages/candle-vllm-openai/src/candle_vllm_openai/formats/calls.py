@@ -46,11 +46,11 @@ def closed(body: Body, closing: str) -> Body:
     return both
 
 
-def call_object(stop: str = "", *, bare: bool = False) -> Body:
+def call_object(stop: str = "", *, bare: bool = False, nesting: int = 2) -> Body:
     """`{"name": ..., "arguments": ...}` with its keys in any order.
 
     `stop`: a mark that ends the call wherever it stands outside strings. `bare`: nothing but its keys shows that it is
-    a call, so it must have arguments.
+    a call, so it must have arguments. `nesting`: how deep calls may stand inside of such an object.
     """
 
     def body(scan: Scanner, offered: Offered) -> Steps[None]:
@@ -62,8 +62,8 @@ def call_object(stop: str = "", *, bare: bool = False) -> Body:
             if key in _NAMES and not name and (yield from scan.peek()) == '"':
                 name = yield from text_of(scan)
                 check(name, offered)
-            elif key in _NESTED and not name and (yield from scan.peek()) in "{[":
-                yield from call_objects(stop, bare=bare)(scan, offered)
+            elif key in _NESTED and nesting and not name and (yield from scan.peek()) in "{[":
+                yield from call_objects(stop, bare=bare, nesting=nesting - 1)(scan, offered)
                 begun = True
             elif key in _ARGUMENTS and not begun and not held and name:
                 yield from arguments(scan, name, stop=stop)
@@ -87,9 +87,9 @@ def call_object(stop: str = "", *, bare: bool = False) -> Body:
     return body
 
 
-def call_objects(stop: str = "", *, bare: bool = False) -> Body:
+def call_objects(stop: str = "", *, bare: bool = False, nesting: int = 2) -> Body:
     """One call object, or a list of them."""
-    one = call_object(stop, bare=bare)
+    one = call_object(stop, bare=bare, nesting=nesting)
 
     def body(scan: Scanner, offered: Offered) -> Steps[None]:
         if (yield from scan.peek()) != "[":

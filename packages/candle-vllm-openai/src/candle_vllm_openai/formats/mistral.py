@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..scanner import Scanner, Steps
-from .calls import MAX_NAME_CHARS, Body, begin, call_object, listed, marked
+from .calls import MAX_NAME_CHARS, Body, begin, call_object, check, listed, marked
 from .enforced import Calls, Opening, text
 from .format import Format, Offered
 
@@ -23,7 +23,8 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
         case "{":
             yield from _OBJECT(scan, offered)
         case _:
-            name, mark = yield from scan.upto(ARGUMENTS, CALL_ID, "{", limit=MAX_NAME_CHARS)
+            name, mark = yield from scan.upto(ARGUMENTS, CALL_ID, "{", OPENING, limit=MAX_NAME_CHARS)
+            check(name.strip(), offered)
             if mark == CALL_ID:
                 yield from scan.text(ARGUMENTS, limit=MAX_NAME_CHARS)
             elif mark == ARGUMENTS:
@@ -32,8 +33,8 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
 
 
 def enforced(calls: Calls) -> Sequence[Opening]:
-    """With the name first, if the vocabulary has the mark that follows it; else a list."""
-    if calls.mark(ARGUMENTS) == text(ARGUMENTS):
+    """With the name first, if the template or else the vocabulary has the mark that follows it; or in a list."""
+    if ARGUMENTS not in calls.template if calls.template else calls.rules.spelled(ARGUMENTS):
         return (Opening(mark=OPENING, rest=f'"[" {calls.several(calls.objects(), text(", "))} "]"'),)
     call = calls.each(lambda tool: f"{text(tool.name)} {calls.mark(ARGUMENTS)} {calls.arguments(tool)}")
     return (Opening(mark=OPENING, rest=call, between=""),)

@@ -39,9 +39,8 @@ def mark_writer(engine: Engine) -> MarkWriter:
         ids = engine.tokenize(piece, add_special_tokens=False) if piece in special else []
         return f"<[{ids[0]}]>" if len(ids) == 1 else text(piece)
 
-    def write(mark: str) -> str:
-        pieces = [mark] if cut is None else cut.split(mark)
-        return " ".join(atom(piece) for piece in pieces if piece)
+    def write(mark: str) -> list[str]:
+        return [atom(piece) for piece in ([mark] if cut is None else cut.split(mark)) if piece]
 
     return write
 
@@ -51,13 +50,14 @@ def constraint_of(
     format: Format,
     *,
     mark: MarkWriter,
+    template: str = "",
     reasoning: ReasoningStyle | None = None,
     started: bool = False,
 ) -> Constraint | None:
     """What the answer to a request is held to; None if it is free.
 
-    `mark`: see `mark_writer`. `reasoning`: how the model marks what it thinks, None if it does not; `started`: the
-    prompt has already opened it.
+    `mark`: see `mark_writer`. `template`: the source of the chat template. `reasoning`: how the model marks what it
+    thinks, None if it does not; `started`: the prompt has already opened it.
 
     Raises:
         ApiError: calls are asked for that the model has no way of writing, or a tool's schema is not that of an object.
@@ -68,7 +68,7 @@ def constraint_of(
         raise ApiError(f"`tool_choice` {reason}", code="unsupported_field", param="tool_choice")
     rules = Rules(mark)
     form = _form(request, rules)
-    openings = _openings(request, format, rules) if form is not None or _holds_calls(request) else ()
+    openings = _openings(request, format, rules, template) if form is not None or _holds_calls(request) else ()
     if form is None and not openings:
         return None
     thoughts = Thoughts(rules, reasoning.opening, reasoning.closing, started) if reasoning is not None else None
@@ -137,7 +137,7 @@ def _holds_calls(request: ChatCompletionRequest) -> bool:
     return bool(tools) and (request.must_call or fewer or any(tool.function.strict for tool in tools))
 
 
-def _openings(request: ChatCompletionRequest, format: Format, rules: Rules) -> Sequence[Opening]:
+def _openings(request: ChatCompletionRequest, format: Format, rules: Rules, template: str) -> Sequence[Opening]:
     if format.enforced is None or not request.callable_tools:
         return ()
     parallel = format.parallel and request.parallel_tool_calls is not False
@@ -147,7 +147,7 @@ def _openings(request: ChatCompletionRequest, format: Format, rules: Rules) -> S
         for place, tool in enumerate(request.tools or ())
         if tool.function.name in called
     ]
-    return format.enforced(Calls(tools, parallel, rules))
+    return format.enforced(Calls(tools, parallel, rules, template))
 
 
 def _called(tool: Tool, path: str, *, forced: bool) -> Called:

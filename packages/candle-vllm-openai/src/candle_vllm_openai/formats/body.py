@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .enforced import Opening, Rules, one_of, text
+from .enforced import ANY, Opening, Rules, one_of, text
 
-ANY = "/(?s:.*)/"
 SPACE = r"/[ \t\r\n]{1,8}/"
 SPACE_CLASS = r"[\s\x1c-\x1f]"
 """What the parsers pass over as white space."""
@@ -26,18 +25,14 @@ class Thoughts:
 
     def before(self, body: str, otherwise: str) -> str:
         """The expression for reasoning and `body`, or, where the model may leave the reasoning out, `otherwise`."""
-        thought = f"{upto(self.rules, self.rules.terminal(ANY), self.closing)} {body}"
+        thought = f"{_upto(self.rules, self.rules.terminal(ANY), self.closing)} {body}"
         return thought if self.started else f"({self.rules.mark(self.opening)} {thought} | {otherwise})"
 
 
-def upto(rules: Rules, before: str, mark: str) -> str:
-    """The expression for text up to a mark, in whichever way the vocabulary lets a model write that.
-
-    `before`: the terminal for that text.
-    """
-    spelled, written = text(mark), rules.mark(mark)
-    ways = [rules.lazy(rules.terminal(f"{before} {spelled}"))]
-    return one_of(ways if written == spelled else [*ways, f"{before} {written}"])
+def _upto(rules: Rules, before: str, mark: str) -> str:
+    """Text up to a mark, in whichever way the vocabulary lets a model write that: as tokens of its own, or spelled."""
+    spelled = rules.lazy(rules.terminal(f"{before} {text(mark)}"))
+    return spelled if rules.spelled(mark) else one_of([rules.upto(before, mark), spelled])
 
 
 def forced(openings: Sequence[Opening], rules: Rules, *, parallel: bool) -> str:
@@ -51,18 +46,18 @@ def forced(openings: Sequence[Opening], rules: Rules, *, parallel: bool) -> str:
 
 def free(openings: Sequence[Opening], rules: Rules, thoughts: Thoughts | None, *, parallel: bool) -> str:
     """The expression for text and calls as the model likes; a call is enforced from the moment one begins."""
-    anywhere = [opening for opening in openings if not opening.first]
-    first = [opening for opening in openings if opening.first]
+    anywhere = [opening for opening in openings if opening.mark and not opening.first]
+    first = [opening for opening in openings if opening.mark and opening.first]
     any_text = rules.terminal(ANY)
     calls = (
-        rules.add(one_of(f"{upto(rules, any_text, each.mark)} {each.rest}" for each in anywhere)) if anywhere else ""
+        rules.add(one_of(f"{_upto(rules, any_text, each.mark)} {each.rest}" for each in anywhere)) if anywhere else ""
     )
     tail = (f"{calls}* {any_text}" if anywhere else any_text) if parallel else ""
 
     def body(not_first: Iterable[str]) -> str:
         lead = rules.terminal(_not_beginning_with(not_first))
         begun = [f"{rules.terminal(_spaced(each.mark))} {each.rest} {tail}" for each in first]
-        later = [f"{upto(rules, lead, each.mark)} {each.rest} {tail}" for each in anywhere]
+        later = [f"{_upto(rules, lead, each.mark)} {each.rest} {tail}" for each in anywhere]
         return rules.add(one_of([*begun, *later, lead]))
 
     marks = [opening.mark for opening in first]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ..scanner import CallArguments, Event, Scanner, Steps, Truncated
 from .format import Offered, Schema
+from .schema import parts
 
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _NUMBERS = {"integer", "number"}
@@ -79,7 +80,7 @@ def kinds_of(schema: Schema) -> frozenset[str]:
         if isinstance(choices := schema.get(key), list):
             each = [kinds_of(choice) if isinstance(choice, Mapping) else frozenset() for choice in choices]
             return frozenset[str]().union(*each) if all(each) else frozenset()
-    return frozenset()
+    return next(filter(None, map(kinds_of, parts(schema, "allOf"))), frozenset())
 
 
 def as_json(raw: str, kinds: frozenset[str]) -> str:

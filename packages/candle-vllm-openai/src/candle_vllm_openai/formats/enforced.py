@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from candle_vllm_core import Constraint, constraint_expression
 
+from ..errors import ApiError
+
 Schema: TypeAlias = Mapping[str, Any]
 """A JSON schema."""
-MarkWriter: TypeAlias = Callable[[str], str]
-"""A text that a format writes → the expression for it: control tokens by their ids, the rest as it is spelled."""
+MarkWriter: TypeAlias = Callable[[str], Sequence[str]]
+"""A text that a format writes → the expressions for its parts: control tokens by their ids, the rest as spelled."""
+ANY_CHARS = "(?s:.*)"
+ANY, NOTHING = f"/{ANY_CHARS}/", r"/[^\s\S]/"
+"""The terminals for any text and for none."""
 PATH = "// from "
 """Begins the line before a rule: what part of the request the rule is made from."""
 
@@ -35,7 +40,7 @@ class Opening:
     """One way in which calls begin, and what must follow; the expressions are those of Lark's grammars."""
 
     mark: str
-    """The text that begins a call."""
+    """The text that begins a call; empty for a way in which only forced calls are written."""
     rest: str
     """What follows the mark, to the end of the call: an expression."""
     between: str | None = None
@@ -47,10 +52,30 @@ class Opening:
 class Rules:
     """The rules of a grammar, gathered one by one."""
 
-    def __init__(self, mark: MarkWriter) -> None:
-        self.mark = mark
+    def __init__(self, write: MarkWriter) -> None:
+        self._write = write
         self._lines: list[str] = []
         self._names: dict[str, str] = {}
+
+    def mark(self, mark: str) -> str:
+        """The expression for a text that the format writes."""
+        return " ".join(self._write(mark))
+
+    def spelled(self, mark: str) -> bool:
+        """Whether the vocabulary has no token of its own for any part of the text."""
+        return self.mark(mark) == text(mark)
+
+    def upto(self, before: str, mark: str) -> str:
+        """The expression for text, a terminal, up to a mark, and the mark.
+
+        Where the mark is text itself, the text before it ends with the first one.
+        """
+        pieces = self._write(mark)
+        if self.spelled(mark):
+            return self.lazy(self.terminal(f"{before} {text(mark)}"))
+        if pieces[0].startswith("<"):
+            return f"{before} {self.mark(mark)}"
+        return " ".join([self.terminal(f"{before} {pieces[0]}"), *pieces[1:]])
 
     def add(self, expression: str, path: str | None = None) -> str:
         """The name of a rule for the expression, which was made from what stands at `path` in the request."""
@@ -90,24 +115,47 @@ class Calls:
     parallel: bool
     """Whether there may be several."""
     rules: Rules
+    template: str = ""
+    """The source of the model's chat template, which shows which of several ways it was taught."""
+    spare: bool = False
+    """Whether tools whose calls cannot be written are left out; else they are an error."""
 
     def mark(self, text: str) -> str:
         """The expression for a text that the format writes."""
         return self.rules.mark(text)
 
     def each(self, write: Callable[[Called], str]) -> str:
-        """The expression for a call of any of the tools."""
-        return one_of(write(tool) for tool in self.tools)
+        """The expression for a call of any of the tools.
+
+        Raises:
+            ApiError: one of them cannot be written so, and calls are to be.
+        """
+        written = []
+        for tool in self.tools:
+            try:
+                written.append(write(tool))
+            except ApiError:
+                if not self.spare:
+                    raise
+        return one_of(written or [NOTHING])
+
+    def taught(self, is_taught: bool) -> Calls:
+        """The same for one of several ways: if it is not the one that the model was taught, it may do without tools."""
+        return replace(self, spare=not is_taught)
 
     def arguments(self, tool: Called) -> str:
         """The expression for a tool's arguments as a JSON object."""
         return self.rules.json(tool.schema, tool.path, lenient=tool.lenient)
 
-    def objects(self, name: str = "name", arguments: str = "arguments") -> str:
-        """The expression for a call as a JSON object of a name and arguments, under these keys."""
+    def objects(self, name: str = "name", arguments: str = "arguments", *, opened: bool = False) -> str:
+        """The expression for a call as a JSON object of a name and arguments, under these keys.
+
+        `opened`: without the brace that it begins with.
+        """
+        brace = "" if opened else "{"
         return self.each(
             lambda tool: (
-                f"{text(f'{{{json.dumps(name)}: {json.dumps(tool.name)}, {json.dumps(arguments)}: ')}"
+                f"{text(f'{brace}{json.dumps(name)}: {json.dumps(tool.name)}, {json.dumps(arguments)}: ')}"
                 f' {self.arguments(tool)} "}}"'
             )
         )

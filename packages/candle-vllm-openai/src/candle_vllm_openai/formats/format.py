@@ -8,6 +8,7 @@ from typing import Any
 
 from ..scanner import Grammar
 from .enforced import Calls, Opening, Schema
+from .schema import choices_of_members, plain
 
 __all__ = ["Format", "Offered", "Schema"]
 
@@ -28,13 +29,16 @@ class Offered:
 
     def parameters(self, tool: str) -> Mapping[str, Any]:
         """The schemas of a tool's parameters by their names, as far as they are known."""
-        properties = (self.schemas or {}).get(tool, {}).get("properties")
-        return properties if isinstance(properties, Mapping) else {}
+        known: dict[str, Any] = {}
+        for way in choices_of_members((self.schemas or {}).get(tool, {})):
+            known = way.properties | known
+        return known
 
     def parameter(self, tool: str, name: str) -> Schema:
-        """The schema of one parameter; empty where it is not known."""
-        schema = self.parameters(tool).get(name)
-        return schema if isinstance(schema, Mapping) else {}
+        """The schema of one parameter, with what it refers to in its place; empty where it is not known."""
+        whole = (self.schemas or {}).get(tool, {})
+        ways = [plain(way.properties.get(name, way.additional), whole) for way in choices_of_members(whole)]
+        return ways[0] if len(ways) == 1 else {"anyOf": ways}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..scanner import Scanner, Steps
 from .calls import call_objects, marked
+from .enforced import Calls, Opening
 from .format import Format, Offered
 
 _CALLS = call_objects(bare=True)
@@ -16,4 +19,9 @@ def first(scan: Scanner, offered: Offered) -> Steps[None]:
         yield from _CALLS(scan, offered)
 
 
-JSON = Format(name="json", grammar=marked({}, first))
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """One object, or several with `;` between them."""
+    return (Opening(mark="{", rest=calls.objects(opened=True), between='"; "', first=True),)
+
+
+JSON = Format(name="json", grammar=marked({}, first), enforced=enforced)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from .arguments import Value, arguments
 from .calls import MAX_NAME_CHARS, begin, check, closed, marked
 from .elements import Members
+from .enforced import Called, Calls, Opening, text
 from .format import Format, Offered
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -48,10 +52,27 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
     yield CallEnd()
 
 
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """Elements between marks, and as GLM 4 does: a name, and JSON on the next line."""
+
+    def element(name: str, value: Value) -> str:
+        return f'{calls.mark(KEY)} {name} {calls.mark(KEY_END)} "\\n" {calls.mark(VALUE)} {value.upto(VALUE_END)} "\\n"'
+
+    def call(tool: Called) -> str:
+        return f'{text(tool.name)} "\\n" {arguments(tool, calls.rules, element, names="[^<]+")} {calls.mark(CLOSING)}'
+
+    in_json = bool(calls.template) and KEY not in calls.template
+    elements = Opening(mark=OPENING, rest=calls.taught(not in_json).each(call), between='"\\n"')
+    bare = [Opening(mark=f"{tool.name}\n", rest=calls.arguments(tool), first=True) for tool in calls.tools]
+    forced = Opening(mark="", rest=calls.each(lambda tool: f'{text(tool.name)} "\\n" {calls.arguments(tool)}'))
+    return (forced, elements, *bare) if in_json else (elements, *bare)
+
+
 GLM = Format(
     name="glm4",
     grammar=marked({OPENING: closed(body, CLOSING)}, first),
     marks=(KEY,),
     families=("glm", "chatglm"),
     tokens=(OPENING, CLOSING, KEY, KEY_END, VALUE, VALUE_END),
+    enforced=enforced,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..scanner import Malformed, Scanner, Steps
 from .calls import MAX_NAME_CHARS, Body, begin, call_objects, closed, marked
+from .enforced import Called, Calls, Opening, text
 from .format import Format, Offered
 
 ACTION, ACTION_END = "<|START_ACTION|>", "<|END_ACTION|>"
@@ -42,12 +43,49 @@ BODIES: Mapping[str, Body] = {
     SECTION: closed(section, SECTION_END),
 }
 
+
+def enforced_list(calls: Calls, opening: str, closing: str, call: str) -> Opening:
+    """A list of calls between marks; nothing closes it if the closing mark is not in the model's template."""
+    end = calls.mark(closing) if not calls.template or closing in calls.template else ""
+    return Opening(mark=opening, rest=f'"[" {calls.several(call, text(", "))} "]" {end}')
+
+
+def enforced_command(calls: Calls) -> Sequence[Opening]:
+    """In the way that the template has."""
+    call = calls.objects("tool_name", "parameters")
+    action = enforced_list(calls, ACTION, ACTION_END, call)
+    planned = Opening(mark=PLAN, rest=f'" ```json\\n[" {calls.several(call, text(", "))} "]\\n```"')
+    return (planned, action) if PLAN in calls.template and ACTION not in calls.template else (action, planned)
+
+
+def enforced_nemotron(calls: Calls) -> Sequence[Opening]:
+    """A list."""
+    return (enforced_list(calls, TOOLCALL, TOOLCALL_END, calls.objects()),)
+
+
+def enforced_granite(calls: Calls) -> Sequence[Opening]:
+    """A list."""
+    return (enforced_list(calls, BAR, BAR_END, calls.objects()),)
+
+
+def enforced_kimi(calls: Calls) -> Sequence[Opening]:
+    """Each call with an id that has its number."""
+    mark = calls.mark
+
+    def call(tool: Called) -> str:
+        name = text(f"functions.{tool.name}:")
+        return f"{mark(CALL)} {name} /[0-9]{{1,3}}/ {mark(CALL_ARGUMENTS)} {calls.arguments(tool)} {mark(CALL_END)}"
+
+    return (Opening(mark=SECTION, rest=f"{calls.several(calls.each(call), '')} {mark(SECTION_END)}"),)
+
+
 COMMAND = Format(
     name="command",
     grammar=marked({ACTION: BODIES[ACTION], PLAN: closed(plan, "```")}),
     marks=(ACTION, "Write 'Action:'", "Write \\'Action:\\'"),
     families=("cohere",),
     tokens=(ACTION, ACTION_END),
+    enforced=enforced_command,
 )
 NEMOTRON = Format(
     name="nemotron",
@@ -55,6 +93,7 @@ NEMOTRON = Format(
     marks=(TOOLCALL,),
     families=("nemotron",),
     tokens=(TOOLCALL, TOOLCALL_END),
+    enforced=enforced_nemotron,
 )
 GRANITE = Format(
     name="granite",
@@ -62,6 +101,7 @@ GRANITE = Format(
     marks=(BAR,),
     families=("granite",),
     tokens=(BAR, BAR_END),
+    enforced=enforced_granite,
 )
 KIMI = Format(
     name="kimi_k2",
@@ -69,4 +109,5 @@ KIMI = Format(
     marks=(SECTION,),
     families=("kimi",),
     tokens=(SECTION, SECTION_END, CALL, CALL_ARGUMENTS, CALL_END),
+    enforced=enforced_kimi,
 )

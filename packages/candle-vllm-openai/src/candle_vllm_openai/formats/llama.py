@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..scanner import Scanner, Steps
 from .calls import MAX_NAME_CHARS, Body, begin, call_objects, closed, marked
+from .enforced import Calls, Opening, text
 from .format import Format, Offered
 from .pythonic import python_call
 
 TAG, FUNCTION, END = "<|python_tag|>", "<function=", "</function>"
+BARE = '{"name": function name, "parameters"'
+"""How templates ask for calls without marks."""
 
 _MARKED, _BARE = call_objects(), call_objects(bare=True)
 
@@ -42,10 +45,26 @@ def _more(scan: Scanner, offered: Offered) -> Steps[None]:
 
 BODIES: Mapping[str, Body] = {TAG: tagged, FUNCTION: closed(function, END)}
 
+
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """Bare, as Meta's templates ask for it, or between the marks of functions."""
+    call = calls.objects(arguments="parameters")
+    function = calls.each(lambda tool: f'{text(tool.name)} ">" {calls.arguments(tool)} {text(END)}')
+    bare = calls.objects(arguments="parameters", opened=True)
+    openings = (
+        Opening(mark="{", rest=bare, between='"; "', first=True),
+        Opening(mark=TAG, rest=call, between=""),
+        Opening(mark=FUNCTION, rest=function, between=""),
+    )
+    in_functions = FUNCTION in calls.template and BARE not in calls.template
+    return openings[::-1] if in_functions else openings
+
+
 LLAMA = Format(
     name="llama",
     grammar=marked(BODIES, first),
-    marks=(TAG, FUNCTION, '{"name": function name, "parameters"'),
+    marks=(TAG, FUNCTION, BARE),
     families=("llama",),
     tokens=(TAG,),
+    enforced=enforced,
 )

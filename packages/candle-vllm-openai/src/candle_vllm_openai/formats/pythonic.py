@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..scanner import CallArguments, CallEnd, CallStart, Malformed, Scanner, Steps
+from .arguments import Value, arguments
 from .calls import Body, check, closed, listed, marked
 from .elements import Members
+from .enforced import Called, Calls, Opening, text
 from .format import Format, Offered
 from .literals import PYTHON
 
 LLAMA_START, LLAMA_END = "<|python_start|>", "<|python_end|>"
 LFM_START, LFM_END = "<|tool_call_start|>", "<|tool_call_end|>"
+NAMES = r"[^\W\d][\w.-]*"
 OLMO_START, OLMO_END = "<function_calls>", "</function_calls>"
 
 
@@ -85,10 +88,35 @@ BODIES: Mapping[str, Body] = {
     OLMO_START: closed(python_calls, OLMO_END),
 }
 
+
+def enforced_call(calls: Calls) -> str:
+    """The expression for one call, each argument by its name."""
+
+    def keyword(name: str, value: Value) -> str:
+        return f'{name} "=" {value.json()}'
+
+    def call(tool: Called) -> str:
+        return f'{text(f"{tool.name}(")} {arguments(tool, calls.rules, keyword, between=text(", "), names=NAMES)} ")"'
+
+    return calls.each(call)
+
+
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """As the template shows it: between its marks, else as the whole answer."""
+    call = calls.rules.add(enforced_call(calls))
+    listed = f'{calls.several(call, text(", "))} "]"'
+    bodies = {LLAMA_START: f'"[" {listed}', LFM_START: f'"[" {listed}', OLMO_START: calls.several(call, text("\n"))}
+    ends = {LLAMA_START: LLAMA_END, LFM_START: LFM_END, OLMO_START: OLMO_END}
+    marked_calls = [Opening(mark=start, rest=f"{body} {calls.mark(ends[start])}") for start, body in bodies.items()]
+    bare = Opening(mark="[", rest=listed, first=True)
+    return sorted([bare, *marked_calls], key=lambda each: each is bare or each.mark not in calls.template)
+
+
 PYTHONIC = Format(
     name="pythonic",
     grammar=marked(BODIES, python_list),
     marks=(LFM_START, "<|tool_list_start|>", LLAMA_START, OLMO_START),
     families=("llama4", "lfm2", "olmo3"),
     tokens=(LLAMA_START, LLAMA_END, LFM_START, LFM_END),
+    enforced=enforced,
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from .arguments import Value, arguments
 from .calls import MAX_NAME_CHARS, begin, check, closed, marked
 from .elements import Members
+from .enforced import Called, Calls, Opening, text
 from .format import Format, Offered
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -45,10 +49,26 @@ def _elements(scan: Scanner, name: str, offered: Offered) -> Steps[None]:
     yield CallEnd()
 
 
+def enforced(calls: Calls) -> Sequence[Opening]:
+    """Each tag on a line of its own."""
+
+    def parameter(name: str, value: Value) -> str:
+        end = f"\n{PARAMETER_END}"
+        return f'{text(PARAMETER)} {name} ">\\n" {value.upto(end)} "\\n"'
+
+    def call(tool: Called) -> str:
+        return f'{text(tool.name)} ">\\n" {arguments(tool, calls.rules, parameter, names="[^>]+")} {text(FUNCTION_END)}'
+
+    one = calls.rules.add(calls.each(call))
+    rest = f'"\\n" {text(FUNCTION)} {one} "\\n" {calls.mark(CLOSING)}'
+    return (Opening(mark=OPENING, rest=rest, between='"\\n"'), Opening(mark=FUNCTION, rest=one))
+
+
 QWEN_CODER = Format(
     name="qwen_coder",
     grammar=marked({OPENING: closed(body, CLOSING), FUNCTION: closed(function, CLOSING)}),
     marks=(PARAMETER,),
     families=("qwen35",),
     tokens=(OPENING, CLOSING),
+    enforced=enforced,
 )

@@ -90,6 +90,7 @@ async def test_why_an_answer_ended(text: str, fields: dict[str, Any], word: str,
         ("<think>Hm.</think>\n\nYes.\n", "Yes.\n", "Hm."),
         (f"Yes.\n\n{CALL}\n\n{CALL}\n", "Yes.", None),
         (f"{CALL}\nDone.", "Done.", None),
+        ('<tool_call>{"name": "add", "arguments": {}, oops}</tool_call> No.', ", oops}</tool_call> No.", None),
         (f"<think>Hm. {CALL}</think> {CALL} ", None, f"Hm. {CALL}"),
     ],
 )
@@ -100,6 +101,12 @@ async def test_what_is_content_and_what_is_reasoning(text: str, content: str | N
     assert "".join(entry.token for entry in logprobs.content or ()) == content if logprobs else not content
     assert response.usage.completion_tokens_details.reasoning_tokens == len(thought or "")
     assert ("reasoning_content" in message.model_fields_set) == (thought is not None)
+
+
+async def test_the_tokens_of_the_stop_text_that_ended_the_content_are_among_its_tokens() -> None:
+    for text, expected in (("Yes. STOP", "Yes. STOP"), (f"Yes. {CALL} STOP", "Yes.")):
+        logprobs = (await whole(text, logprobs=True, stop="STOP")).choices[0].logprobs
+        assert logprobs is not None and "".join(entry.token for entry in logprobs.content or ()) == expected
 
 
 async def test_reasoning_that_the_prompt_has_opened() -> None:

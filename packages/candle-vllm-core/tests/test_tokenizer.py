@@ -295,12 +295,35 @@ def test_chat_template(tmp_path: Path, files: dict[str, Any], source: str | None
     assert (template and template.source) == source
 
 
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        ({"tokenizer_config__json": {"chat_template": NAMED}}, "T"),
+        ({"tokenizer_config__json": {"chat_template": {"default": "D", "tool_use": "T"}}}, "T"),
+        ({"tokenizer_config__json": {"chat_template": {"default": "D", "rag": "R"}}}, None),
+        ({"tokenizer_config__json": {"chat_template": NAMED}, "chat_template__jinja": "J"}, None),
+        ({"additional_chat_templates/tool_use__jinja": "A", "chat_template__jinja": "J"}, "A"),
+    ],
+)
+def test_the_chat_template_for_tools(tmp_path: Path, files: dict[str, Any], source: str | None) -> None:
+    (tmp_path / "additional_chat_templates").mkdir()
+    template = Tokenizer.from_directory(written(tmp_path, **files)).chat_template
+    assert template is not None and template.tool_source == source
+
+
 def test_chat_template_as_transformers(tokenizer: Tokenizer, reference: Any) -> None:
     template = tokenizer.chat_template
     assert template is not None
     assert template.source == reference.chat_template
     assert (template.bos_token, template.eos_token) == (reference.bos_token, reference.eos_token)
     assert {*MARKS} <= {*template.special_tokens} <= {*MARKS, "<quick>", "<unk>"}
+
+
+def test_added_tokens_that_the_template_for_tools_writes_are_marks(tmp_path: Path) -> None:
+    named = {"default": "", "tool_use": "<quick>"}
+    marked = Tokenizer.from_directory(written(tmp_path, tokenizer_config__json={"chat_template": named}))
+    assert marked.chat_template is not None
+    assert marked.chat_template.special_tokens == (*MARKS, "<quick>")
 
 
 def test_added_tokens_that_the_template_writes_are_marks(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Tokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._unk_token = files.unk_token
-        self._marks = _control_marks(files.backend, files.chat_template or "")
+        self._marks = _control_marks(files.backend, (files.chat_template or "") + (files.tool_template or ""))
         known_size = max(files.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.vocab_size = max(files.vocab_size, known_size)
         self.eos_token_ids = self._known_eos(files.eos_token_ids, files.eos_token)
@@ -52,6 +52,7 @@ class Tokenizer:
         if files.chat_template is not None:
             self.chat_template = ChatTemplate(
                 source=files.chat_template,
+                tool_source=files.tool_template,
                 bos_token=files.bos_token,
                 eos_token=files.eos_token,
                 special_tokens=self.special_tokens,

@@ -6,6 +6,7 @@
 | `tokenizer_config.json` | further control tokens, the beginning and end of text, the chat template |
 | `special_tokens_map.json` | beginning and end of text, if the file above does not say |
 | `chat_template.jinja`, `chat_template.json` | the chat template; they win over `tokenizer_config.json` |
+| `additional_chat_templates/tool_use.jinja` | the chat template for requests with tools |
 | `generation_config.json`, else `config.json` | ids that end an answer |
 | `config.json` | how many ids the model has |
 """
@@ -25,6 +26,8 @@ from .errors import ModelLoadError
 
 MAX_FILE_BYTES = 256 << 20
 MAX_VOCAB_SIZE = 1 << 24
+DEFAULT, TOOL_USE = "default", "tool_use"
+"""Names of chat templates, where a checkpoint has several."""
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -41,6 +44,8 @@ class TokenizerFiles:
     eos_token: str | None = None
     unk_token: str | None = None
     chat_template: str | None = None
+    tool_template: str | None = None
+    """The chat template for requests with tools, where it is another one."""
 
 
 def read_tokenizer_files(path: Path) -> TokenizerFiles:
@@ -56,6 +61,7 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
     named = _named_tokens(map_file, _read_object(map_file)) | _named_tokens(tokenizer_config_file, tokenizer_config)
     backend = _read_backend(path / "tokenizer.json")
     _add_tokens(backend, named, tokenizer_config_file, tokenizer_config)
+    templates = _chat_templates(path, tokenizer_config)
     generation_file = path / "generation_config.json"
     eos = _eos_token_ids(generation_file, _read_object(generation_file))
     return TokenizerFiles(
@@ -65,7 +71,8 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
         bos_token=named.get("bos_token"),
         eos_token=named.get("eos_token"),
         unk_token=named.get("unk_token"),
-        chat_template=_chat_template(path, tokenizer_config),
+        chat_template=templates.get(DEFAULT),
+        tool_template=templates.get(TOOL_USE),
     )
 
 
@@ -146,31 +153,34 @@ def _text_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in entries if value is not None}
 
 
-def _chat_template(path: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
+def _chat_templates(path: Path, tokenizer_config: Mapping[str, Any]) -> Mapping[str, str]:
+    """The chat templates by their names, `default` among them; empty if there are none."""
     source = _read_text(path / "chat_template.jinja")
     if source is not None:
-        return source
+        of_tools = _read_text(path / "additional_chat_templates" / f"{TOOL_USE}.jinja")
+        return {DEFAULT: source} | ({} if of_tools is None else {TOOL_USE: of_tools})
     for file, config in (
         (path / "chat_template.json", _read_object(path / "chat_template.json")),
         (path / "tokenizer_config.json", tokenizer_config),
     ):
         if (template := config.get("chat_template")) is not None:
-            return _default_template(file, template)
-    return None
+            return _named_templates(file, template)
+    return {}
 
 
-def _default_template(file: Path, template: Any) -> str:
+def _named_templates(file: Path, template: Any) -> Mapping[str, str]:
     """A template is a text, or one of several by name: as an object, or as a list of objects."""
+    if isinstance(template, str):
+        return {DEFAULT: template}
     try:
         if isinstance(template, list):
             template = {entry["name"]: entry["template"] for entry in template}
-        if isinstance(template, dict):
-            template = template["default"]
+        known = {DEFAULT: template[DEFAULT]} | ({TOOL_USE: template[TOOL_USE]} if TOOL_USE in template else {})
     except (KeyError, TypeError) as error:
-        raise _broken(file, "chat_template has several templates and none is named 'default'") from error
-    if not isinstance(template, str):
+        raise _broken(file, "chat_template is no text, and no template in it is named 'default'") from error
+    if not all(isinstance(text, str) for text in known.values()):
         raise _broken(file, "chat_template is no text")
-    return template
+    return known
 
 
 def _read_object(file: Path) -> dict[str, Any]:

@@ -351,6 +351,8 @@ class ChatTemplate:
     """A checkpoint's own chat template (Jinja) and the marks it is written with."""
 
     source: str
+    tool_source: str | None = None
+    """The template of requests with tools; None: the same one."""
     bos_token: str | None = None
     eos_token: str | None = None
     special_tokens: tuple[str, ...] = ()

@@ -1,228 +1,203 @@
-import json
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers.utils.chat_template_utils import render_jinja_template
+from chat_templates import (
+    ARGUMENTS,
+    ASK,
+    CALLS,
+    CONVERSATIONS,
+    FIRST,
+    TOOLS,
+    chat_template,
+    compiled,
+    reference,
+    rendered,
+    request,
+    result,
+)
 
 from candle_vllm_openai import ApiError, ChatCompletionRequest, ChatTemplate, Message, ScriptedEngine, ToolCall
-from candle_vllm_openai import prompt as prompt_module
 from candle_vllm_openai.marks import Piece
-from candle_vllm_openai.prompt import PromptTemplate, encode
+from candle_vllm_openai.prompt import INLINE_CHARS, PromptTemplate, encode, prompt_pieces
 
-TEMPLATES = Path(__file__).parent / "templates"
-NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
-MARKS = ("<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<s>", "</s>", "<think>", "</think>", "<tool_response>")
-
-ARGUMENTS = '{"city": "Zürich", "days": [1, 2.5, null], "deep": {"a": "<&>"}}'
-CALL: dict[str, Any] = {
-    "id": "abcdefghi",
-    "type": "function",
-    "function": {"name": "get_weather", "arguments": ARGUMENTS},
-}
-
-CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
-    "one": [{"role": "user", "content": "Hello"}],
-    "system": [{"role": "system", "content": " Be brief.\n"}, {"role": "user", "content": "  Hi <b>&amp; é 👋 \n"}],
-    "turns": [
-        {"role": "system", "content": "S"},
-        {"role": "user", "content": "1"},
-        {"role": "assistant", "content": " 2 "},
-        {"role": "user", "content": "3"},
-    ],
-    "thought": [
-        {"role": "user", "content": "1"},
-        {"role": "assistant", "content": "<think>\nhmm\n</think>\n\n2"},
-        {"role": "user", "content": "3"},
-    ],
-    "named": [{"role": "user", "content": "x", "name": "Ann"}],
-}
-CALLS: list[dict[str, Any]] = [
-    {"role": "user", "content": "Weather?"},
-    {"role": "assistant", "content": None, "tool_calls": [CALL]},
-    {"role": "tool", "tool_call_id": "abcdefghi", "content": '{"sunny": true}'},
-]
+HELPERS = ChatTemplate(
+    source=(Path(__file__).parent / "templates" / "helpers.jinja").read_text(encoding="utf-8"),
+    bos_token="<s>",
+    eos_token="</s>",
+)
+CALL = CALLS["one call"]
 
 
-def template(name: str, marks: tuple[str, ...] = MARKS) -> ChatTemplate:
-    source = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    return ChatTemplate(source=source, bos_token="<s>", eos_token="</s>", special_tokens=marks)
-
-
-def reference(chat_template: ChatTemplate, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-    """The prompt that transformers' `apply_chat_template` gives."""
-    rendered = render_jinja_template(
-        conversations=[messages],
-        chat_template=chat_template.source,
-        add_generation_prompt=True,
-        bos_token=chat_template.bos_token,
-        eos_token=chat_template.eos_token,
-        **kwargs,
-    )
-    return str(rendered[0][0])
-
-
-def request(messages: list[dict[str, Any]], **fields: Any) -> ChatCompletionRequest:
-    return ChatCompletionRequest.model_validate({"messages": messages, **fields})
-
-
-def render(chat_template: ChatTemplate, messages: list[dict[str, Any]], **fields: Any) -> str:
-    return "".join(piece.text for piece in PromptTemplate(chat_template).render(request(messages, **fields)))
-
-
-def with_arguments_read(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What transformers is given: the arguments as an object."""
-    read: list[dict[str, Any]] = json.loads(json.dumps(messages))
-    for message in read:
-        for call in message.get("tool_calls", ()):
-            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
-    return read
-
-
-@pytest.mark.parametrize("conversation", CONVERSATIONS)
-@pytest.mark.parametrize("name", NAMES)
-def test_renders_as_transformers_does(name: str, conversation: str) -> None:
+@pytest.mark.parametrize("conversation", ["one", "thought", "named"])
+def test_gives_the_helpers_that_transformers_gives(conversation: str) -> None:
     messages = CONVERSATIONS[conversation]
-    assert render(template(name), messages) == reference(template(name), messages)
-
-
-@pytest.mark.parametrize("name", ["qwen2.5", "qwen3", "llama3.1", "mistral-v3"])
-def test_renders_tool_calls_as_transformers_does(name: str) -> None:
-    text = render(template(name), CALLS)
-    assert text == reference(template(name), with_arguments_read(CALLS))
-    assert "get_weather" in text and '"city": "Zürich"' in text and "sunny" in text
-
-
-def test_gives_arguments_as_text_to_a_template_that_joins_them() -> None:
-    text = render(template("deepseek-r1"), CALLS)
-    assert text == reference(template("deepseek-r1"), CALLS)
-    assert ARGUMENTS in text
+    assert rendered(HELPERS, messages) == reference(HELPERS, messages)
 
 
 def test_leaves_arguments_that_are_no_object_as_the_model_wrote_them() -> None:
     for arguments in ("[1]", "{not json", "NaN", "[" * 2000, '{"a":NaN}', '{"a":' * 99 + "1" + "}" * 99):
-        call = {**CALL, "function": {"name": "f", "arguments": arguments}}
-        result = {"role": "tool", "tool_call_id": call["id"], "content": "r"}
-        messages = [CALLS[0], {"role": "assistant", "tool_calls": [call]}, result]
-        assert arguments in render(template("qwen3"), messages)
+        call = {**FIRST, "function": {"name": "f", "arguments": arguments}}
+        messages = [ASK, {"role": "assistant", "tool_calls": [call]}, result("abcdefghi", "x")]
+        assert arguments in rendered(chat_template("qwen3"), messages)
+
+
+@pytest.mark.parametrize("arguments", ["", "  "])
+def test_no_arguments_are_an_empty_object(arguments: str) -> None:
+    call = {**FIRST, "function": {"name": "f", "arguments": arguments}}
+    messages = [ASK, {"role": "assistant", "tool_calls": [call]}, result("abcdefghi", "x")]
+    assert '"arguments": {}}' in rendered(chat_template("qwen3"), messages)
+
+
+def test_arguments_are_an_object_and_a_text_as_the_template_takes_them() -> None:
+    source = "{% set a = messages[1].tool_calls[0].function.arguments %}{{ %s }}"
+    for expression, written in {
+        "a is mapping": "True",
+        "a is string": "False",
+        "a.days": "[1, 2.5, None]",
+        "a | items | map('first') | join(',')": "city,days,deep",
+        "a | tojson": '{"city": "Zürich", "days": [1, 2.5, null], "deep": {"a": "<&>"}}',
+        "a": ARGUMENTS,
+        "'<' + a + '>'": f"<{ARGUMENTS}>",
+        "'<' ~ a ~ '>'": f"<{ARGUMENTS}>",
+        "a | string": ARGUMENTS,
+        "'%s' | format(a)": ARGUMENTS,
+    }.items():
+        template = ChatTemplate(source=CALL_SHOWN + source.replace("%s", expression, 1))
+        assert rendered(template, CALL).endswith(f"\n{written}"), expression
+
+
+CALL_SHOWN = (
+    "{% for m in messages %}{{ m.content }}{{ (m.tool_calls or []) | map(attribute='function.name') | join }}"
+    "{% endfor %}\n\n"
+)
+"""What a template has to show for calls and results to reach it as they are."""
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_hands_settings_to_a_template_that_reads_them(enabled: bool) -> None:
     messages, settings = CONVERSATIONS["one"], {"enable_thinking": enabled}
-    text = render(template("qwen3"), messages, chat_template_kwargs=settings)
-    assert text == reference(template("qwen3"), messages, **settings)
+    text = rendered(chat_template("qwen3"), messages, chat_template_kwargs=settings)
+    assert text == reference(chat_template("qwen3"), messages, **settings)
     assert ("<think>" in text) is not enabled
 
 
 def test_hands_every_setting_that_the_template_reads() -> None:
     settings = {"date_string": "1 Jan 1970"}
-    text = render(template("llama3.1"), CONVERSATIONS["one"], chat_template_kwargs=settings)
+    text = rendered(chat_template("llama-3.1"), CONVERSATIONS["one"], chat_template_kwargs=settings)
     assert "Today Date: 1 Jan 1970" in text
+    documents = [{"title": "T", "text": "Words."}]
+    text = rendered(chat_template("granite-3.3"), CONVERSATIONS["one"], chat_template_kwargs={"documents": documents})
+    assert text == reference(chat_template("granite-3.3"), CONVERSATIONS["one"], documents=documents)
+    assert "Words." in text
 
 
 def test_takes_enable_thinking_even_if_the_template_does_not_read_it() -> None:
     settings = {"enable_thinking": False, "thinking": True}
-    text = render(template("qwen2.5"), CONVERSATIONS["one"], chat_template_kwargs=settings)
-    assert text == render(template("qwen2.5"), CONVERSATIONS["one"])
+    text = rendered(chat_template("qwen2.5"), CONVERSATIONS["one"], chat_template_kwargs=settings)
+    assert text == rendered(chat_template("qwen2.5"), CONVERSATIONS["one"])
 
 
 @pytest.mark.parametrize("name", ["date", "bos_token", "strftime_now", "namespace", "range", "loop", "message"])
 def test_refuses_a_setting_that_the_template_does_not_read(name: str) -> None:
     with pytest.raises(ApiError) as caught:
-        render(template("llama3.1"), CONVERSATIONS["one"], chat_template_kwargs={name: 1})
+        rendered(chat_template("llama-3.1"), CONVERSATIONS["one"], chat_template_kwargs={name: 1})
     assert (caught.value.code, caught.value.param) == ("unsupported_field", f"chat_template_kwargs.{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "settings"),
+    [
+        ("gpt-oss", "high", {"reasoning_effort": "high"}),
+        ("qwen3", "none", {"enable_thinking": False}),
+        ("qwen3", "low", {"enable_thinking": True}),
+        ("deepseek-v3.1", "medium", {"thinking": True}),
+        ("deepseek-v3.1", "none", {"thinking": False}),
+        ("smollm3", "none", {"enable_thinking": False}),
+    ],
+)
+def test_the_effort_is_told_in_the_templates_own_words(name: str, effort: str, settings: dict[str, Any]) -> None:
+    template, messages = chat_template(name), CONVERSATIONS["one"]
+    assert rendered(template, messages, reasoning_effort=effort) == reference(template, messages, **settings)
+
+
+def test_a_setting_goes_before_the_effort() -> None:
+    template, messages = chat_template("qwen3"), CONVERSATIONS["one"]
+    text = rendered(template, messages, reasoning_effort="none", chat_template_kwargs={"enable_thinking": True})
+    assert text == reference(template, messages, enable_thinking=True)
+
+
+def test_refuses_an_effort_that_the_template_does_not_read() -> None:
+    with pytest.raises(ApiError) as caught:
+        rendered(chat_template("qwen2.5"), CONVERSATIONS["one"], reasoning_effort="low")
+    assert (caught.value.status, caught.value.code, caught.value.param) == (
+        400,
+        "unsupported_field",
+        "reasoning_effort",
+    )
 
 
 def test_a_developer_is_a_system_unless_the_template_knows_developers() -> None:
     messages = [{"role": "developer", "content": "Rule."}, {"role": "user", "content": "x"}]
-    assert "<|im_start|>system\nRule.<|im_end|>" in render(template("qwen3"), messages)
-    knowing = ChatTemplate(source="{{ messages[0].role }}{# developer #}")
-    assert render(knowing, messages) == "developer"
+    assert "<|im_start|>system\nRule.<|im_end|>" in rendered(chat_template("qwen3"), messages)
+    assert rendered(chat_template("gpt-oss"), messages) == reference(chat_template("gpt-oss"), messages)
 
 
-def test_parts_become_one_text() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    text = render(ChatTemplate(source="{{ messages[0].content }}"), [{"role": "user", "content": parts}])
-    assert text == "a\nb"
+def test_requests_with_tools_have_a_template_of_their_own() -> None:
+    template = ChatTemplate(
+        source=chat_template("command-r-plus-default").source,
+        tool_source=chat_template("command-r-plus").source,
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+    default, tool_use = chat_template("command-r-plus-default"), chat_template("command-r-plus")
+    assert rendered(template, CONVERSATIONS["turns"]) == reference(default, CONVERSATIONS["turns"])
+    asked = rendered(template, CONVERSATIONS["turns"], tools=TOOLS)
+    assert asked == reference(tool_use, CONVERSATIONS["turns"], tools=TOOLS)
+    assert rendered(template, CALL, tools=TOOLS) == rendered(tool_use, CALL, tools=TOOLS)
+    both = compiled(template)
+    assert both.source_for(request(CONVERSATIONS["one"])) == template.source
+    assert both.source_for(request(CONVERSATIONS["one"], tools=TOOLS)) == template.tool_source
+    assert both.source_for(request(CALL)) == template.tool_source
+
+
+def test_tools_that_may_not_be_called_are_not_told_of() -> None:
+    template = chat_template("qwen3")
+    quiet = rendered(template, CONVERSATIONS["one"], tools=TOOLS, tool_choice="none")
+    assert quiet == rendered(template, CONVERSATIONS["one"])
+    assert quiet != rendered(template, CONVERSATIONS["one"], tools=TOOLS)
 
 
 def test_a_name_and_an_id_reach_the_template() -> None:
-    source = "{% for m in messages %}{{ m.name }}|{{ m.tool_call_id }}{% if m.tool_calls %}{% endif %};{% endfor %}"
-    call = ToolCall.model_validate(CALL)
-    messages = [Message.assistant_with_tool_calls([call]), Message.tool_with_name("abcdefghi", "r", "get_weather")]
-    pieces = PromptTemplate(ChatTemplate(source=source)).render(ChatCompletionRequest(messages=messages))
-    assert pieces[0].text == "|;get_weather|abcdefghi;"
+    source = CALL_SHOWN + "{% for m in messages %}{{ m.name }}|{{ m.tool_call_id }};{% endfor %}"
+    call = ToolCall.model_validate(FIRST)
+    messages = [Message.assistant_with_tool_calls([call]), Message.tool_with_name("abcdefghi", "r", "weather")]
+    pieces = compiled(ChatTemplate(source=source)).render(ChatCompletionRequest(messages=messages))
+    assert pieces[0].text.endswith("\n|;weather|abcdefghi;")
 
 
-def test_refuses_tool_calls_that_the_template_would_drop() -> None:
-    with pytest.raises(ApiError) as caught:
-        render(ChatTemplate(source="{{ messages[0].content }}"), CALLS)
-    assert (caught.value.code, caught.value.param) == ("unsupported_field", "messages[1].tool_calls")
+def test_a_result_has_its_tools_name() -> None:
+    source = CALL_SHOWN + "{{ messages[2].name }}"
+    assert rendered(ChatTemplate(source=source), CALL).endswith("\nget_weather")
+
+
+def test_ids_are_shortened_for_a_template_that_takes_short_ones_only() -> None:
+    messages = [ASK, {"role": "assistant", "tool_calls": [FIRST | {"id": "call_1"}]}, result("call_1", "x")]
+    text = rendered(chat_template("mistral-nemo"), messages, tools=TOOLS)
+    _, call_id, _ = text.split('"call_id": "')[1].partition('"')[0], text.split('"id": "')[1][:9], text
+    assert text.count(call_id) == 2 and call_id.isalnum()
+    assert text.replace(call_id, "abcdefghi") == rendered(
+        chat_template("mistral-nemo"), [*CALL[:2], result("abcdefghi", "x")], tools=TOOLS
+    )
 
 
 def test_a_template_that_refuses_the_messages_is_the_clients_error() -> None:
     twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     with pytest.raises(ApiError, match="must alternate") as caught:
-        render(template("mistral-v3"), twice)
+        rendered(chat_template("mistral-v3"), twice)
     assert (caught.value.status, caught.value.param) == (400, "messages")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "{{ messages[7].content + 'x' }}",
-        "{{ 1 // 0 }}",
-        "{{ messages[0].content.no.such }}",
-        "{{ [1] | first + 'x' }}",
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.append(1) }}",
-        "{{ range(10 ** 9) | list }}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    ],
-)
-def test_a_template_that_fails_is_an_error_of_this_request_alone(source: str) -> None:
-    with pytest.raises(ApiError) as caught:
-        render(ChatTemplate(source=source), CONVERSATIONS["one"])
-    assert caught.value.status == 400
-
-
-@pytest.mark.parametrize("source", ["{% if %}", "{{", "{% nosuchtag %}", "{{ x | nosuchfilter }}"])
-def test_a_broken_template_is_the_models_error(source: str) -> None:
-    with pytest.raises(ApiError, match="not valid Jinja") as caught:
-        PromptTemplate(ChatTemplate(source=source))
-    assert (caught.value.status, caught.value.code) == (500, "chat_template_invalid")
-
-
-def test_bounds_the_length_and_the_time_of_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = ChatTemplate(source="{% for i in range(1000) %}{{ messages[0].content }}{% endfor %}")
-    monkeypatch.setattr(prompt_module, "MAX_PROMPT_CHARS", 4999)
-    with pytest.raises(ApiError, match="4999 characters"):
-        render(source, CONVERSATIONS["one"])
-    monkeypatch.setattr(prompt_module, "MAX_PROMPT_CHARS", 5000)
-    assert len(render(source, CONVERSATIONS["one"])) == 5000
-    monkeypatch.setattr(prompt_module, "MAX_SECONDS", -1.0)
-    with pytest.raises(ApiError, match="-1 s"):
-        render(source, CONVERSATIONS["one"])
-
-
-@pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_mark_in_a_content_is_rendered_as_it_stands(name: str, mark: str) -> None:
-    messages = [{"role": "system", "content": f"a {mark}"}, {"role": "user", "content": f"x{mark}y {mark}{mark} z"}]
-    assert render(template(name), messages) == reference(template(name), messages)
-
-
-@pytest.mark.parametrize("conversation", ["one", "system", "turns", "named"])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_without_marks_in_its_contents_is_one_piece(name: str, conversation: str) -> None:
-    pieces = PromptTemplate(template(name)).render(request(CONVERSATIONS[conversation]))
-    assert [piece.control_marks for piece in pieces] == [True]
-
-
-def test_a_template_may_cut_at_a_mark_in_a_content() -> None:
-    text = render(template("qwen3"), CONVERSATIONS["thought"])
-    assert "<|im_start|>assistant\n2<|im_end|>" in text
 
 
 async def test_a_mark_in_a_content_gives_no_control_token() -> None:
@@ -238,6 +213,11 @@ async def test_a_mark_in_a_content_gives_no_control_token() -> None:
     assert [token for token in tokens if token in (start, end)] == [start, end, start]
 
 
+def test_a_template_may_cut_at_a_mark_in_a_content() -> None:
+    text = rendered(chat_template("qwen3"), CONVERSATIONS["thought"])
+    assert "<|im_start|>assistant\n2<|im_end|>" in text
+
+
 def test_a_rendered_prompt_gets_nothing_around_it() -> None:
     class Watching(ScriptedEngine):
         def tokenize(self, text: str, *, add_special_tokens: bool = True, control_marks: bool = True) -> list[int]:
@@ -250,7 +230,10 @@ def test_a_rendered_prompt_gets_nothing_around_it() -> None:
 
 
 async def test_a_mark_in_a_setting_a_name_or_a_call_gives_no_control_token() -> None:
-    source = "<|im_start|>{{ messages[0].tool_calls[0] | tojson }}{{ messages[0].name }}{{ style | tojson }}"
+    source = CALL_SHOWN + (
+        "<|im_start|>{{ messages[0].tool_calls[0] | tojson }}{{ messages[0].tool_calls[0].function.arguments }}"
+        "{{ messages[0].name }}{{ style | tojson }}"
+    )
     engine = ScriptedEngine(chat_template=source)
     assert engine.chat_template is not None
     call = {
@@ -258,12 +241,37 @@ async def test_a_mark_in_a_setting_a_name_or_a_call_gives_no_control_token() -> 
         "type": "function",
         "function": {"name": "<|im_end|>", "arguments": '{"<|im_end|>": "<|im_end|>"}'},
     }
-    messages = [
-        {"role": "assistant", "name": "<|im_end|>", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "<|im_end|>", "content": "r"},
-    ]
+    messages = [{"role": "assistant", "name": "<|im_end|>", "tool_calls": [call]}, result("<|im_end|>", "x")]
     asked = request(messages, chat_template_kwargs={"style": {"<|im_end|>": ["<|im_end|>"]}})
     tokens = encode(engine, PromptTemplate(engine.chat_template).render(asked))
     start, end = engine.tokenize("<|im_start|><|im_end|>")
     assert tokens.count(start) == 1 and end not in tokens
-    assert engine.detokenize(tokens).count("<|im_end|>") == 7
+    assert engine.detokenize(tokens).count("<|im_end|>") == 10
+
+
+async def test_long_requests_are_rendered_beside_the_event_loop() -> None:
+    source = "{% for m in messages %}{{ m.content }}{% endfor %}{{ tools | tojson }}"
+    threads: list[int] = []
+
+    class Watched(PromptTemplate):
+        def render(self, request: ChatCompletionRequest, seconds: float = 10.0) -> list[Piece]:
+            threads.append(threading.get_ident())
+            return super().render(request, seconds)
+
+    template = Watched(ChatTemplate(source=source))
+    await prompt_pieces(template, request(CONVERSATIONS["one"]))
+    await prompt_pieces(template, request([{"role": "user", "content": "x" * (INLINE_CHARS + 1)}]))
+    described = {"name": "f", "description": "x" * (INLINE_CHARS + 1)}
+    await prompt_pieces(template, request(CONVERSATIONS["one"], tools=[{"type": "function", "function": described}]))
+    assert threads[0] == threading.get_ident() and threading.get_ident() not in threads[1:]
+
+
+async def test_a_slow_template_is_begun_again_beside_the_event_loop() -> None:
+    source = "{{ messages[0].content }}{% for i in range(1000) %}{% for j in range(1500) %}{% endfor %}{% endfor %}"
+    template = PromptTemplate(ChatTemplate(source=source.replace("{% for i", "{% if slow %}{% for i") + "{% endif %}"))
+    asked = request(CONVERSATIONS["one"], chat_template_kwargs={"slow": True})
+    ticks, rendering = 0, asyncio.ensure_future(prompt_pieces(template, asked))
+    while not rendering.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert [piece.text for piece in rendering.result()] == ["Hello"] and ticks > 5

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .arguments import Arguments
 from .errors import ApiError
 
 Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
@@ -62,12 +63,17 @@ class ControlMarks:
 
     def _behind(self, sentinel: str, data: Json) -> Json:
         if isinstance(data, str):
-            return self._mark.sub(lambda found: sentinel + found[0], data)
+            return self._spelt(sentinel, data)
         if isinstance(data, list):
             return [self._behind(sentinel, item) for item in data]
+        if isinstance(data, Arguments):
+            return data.mapped(lambda held: self._behind(sentinel, held), lambda text: self._spelt(sentinel, text))
         if isinstance(data, dict):
             return {str(self._behind(sentinel, key)): self._behind(sentinel, item) for key, item in data.items()}
         return data
+
+    def _spelt(self, sentinel: str, text: str) -> str:
+        return self._mark.sub(lambda found: sentinel + found[0], text)
 
     def _cut(self, prompt: str, sentinel: str) -> Iterator[Piece]:
         text, hidden = "", False
@@ -98,6 +104,8 @@ def _texts(data: Json) -> Iterator[str]:
         for item in data:
             yield from _texts(item)
     elif isinstance(data, dict):
+        if isinstance(data, Arguments):
+            yield str(data)
         for key, item in data.items():
             yield key
             yield from _texts(item)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError, meta, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from candle_vllm_core import ChatTemplate, Engine
 
-from .errors import SERVER, ApiError
+from .abilities import Abilities, abilities_of
+from .dialogue import Dialogue
+from .errors import ApiError
 from .marks import ControlMarks, Json, Piece
-from .parse import check_json
-from .types.messages import Message
+from .meter import MAX_SECONDS, TOO_LONG
+from .sandbox import CompiledTemplate
 from .types.requests import ChatCompletionRequest
-from .types.tools import ToolCall
 
-MAX_PROMPT_CHARS = 64 * 1024 * 1024
-MAX_SECONDS = 10.0
 ALWAYS_TAKEN = frozenset({"enable_thinking", "thinking"})
+THINKING_SWITCHES = ("enable_thinking", "thinking")
+INLINE_CHARS = 8192
+"""Requests longer than this are rendered off the event loop."""
+INLINE_SECONDS = 0.1
+"""A rendering that takes longer is begun again off the event loop."""
+
+_FIXED: dict[str, Json] = {"documents": None, "add_generation_prompt": True}
 
 
 class PromptTemplate:
@@ -35,76 +34,96 @@ class PromptTemplate:
     """
 
     def __init__(self, template: ChatTemplate) -> None:
-        self._source = template.source
+        self._plain = _Variant(template.source, template)
+        tool_source = template.tool_source
+        self._with_tools = self._plain if tool_source is None else _Variant(tool_source, template)
         self._marks = ControlMarks(template.special_tokens)
+
+    def render(self, request: ChatCompletionRequest, seconds: float = MAX_SECONDS) -> list[Piece]:
+        """The prompt of a request, in pieces that say which control marks in them the template wrote.
+
+        Raises:
+            ApiError: the template refuses the messages, has no place for part of them, does not read a setting, or
+                takes longer than this.
+        """
+        tools = () if request.tool_choice == "none" else tuple(request.tools or ())
+        variant = self._variant(request)
+        data: dict[str, Json] = _FIXED | variant.settings(request)
+        data |= Dialogue(variant.abilities, knows_developer=variant.knows_developer).write(request.messages, tools)
+        hidden, sentinel = self._marks.hide(data, variant.source)
+        return self._marks.pieces(variant.render(hidden, seconds), sentinel)
+
+    def source_for(self, request: ChatCompletionRequest) -> str:
+        """The Jinja source that renders this request: checkpoints may have one of their own for requests with tools."""
+        return self._variant(request).source
+
+    def asks_for_json(self, request: ChatCompletionRequest) -> bool:
+        """Whether the prompt asks for calls in plain JSON, because the template has no place for tools and calls."""
+        abilities = self._variant(request).abilities
+        return abilities.tools is None and not abilities.calls
+
+    def _variant(self, request: ChatCompletionRequest) -> _Variant:
+        has_calls = any(message.tool_calls for message in request.messages)
+        return self._with_tools if request.tools or has_calls else self._plain
+
+
+class _Variant:
+    """One of a checkpoint's templates."""
+
+    def __init__(self, source: str, template: ChatTemplate) -> None:
+        self.source = source
+        self.knows_developer = "developer" in source
+        self._program = CompiledTemplate(source)
         self._tokens: dict[str, Json] = {
             name: token
             for name, token in (("bos_token", template.bos_token), ("eos_token", template.eos_token))
             if token is not None
         }
-        environment = _environment()
-        try:
-            self._compiled = environment.from_string(template.source)
-            reads = meta.find_undeclared_variables(environment.parse(template.source))
-        except TemplateError as error:
-            message = f"the model's chat template is not valid Jinja: {error}"
-            raise ApiError(message, status=500, type=SERVER, code="chat_template_invalid") from error
-        self._settable = (reads - environment.globals.keys() - {"bos_token", "eos_token"}) | ALWAYS_TAKEN
 
-    def render(self, request: ChatCompletionRequest) -> list[Piece]:
-        """The prompt of a request, in pieces that say which control marks in them the template wrote.
+    @cached_property
+    def abilities(self) -> Abilities:
+        """What it has a place for."""
+        return abilities_of(lambda data: self.render(_FIXED | dict(data), MAX_SECONDS))
+
+    def render(self, data: Mapping[str, Json], seconds: float) -> str:
+        """What it writes with these variables."""
+        return self._program.render(self._tokens | dict(data), seconds)
+
+    def settings(self, request: ChatCompletionRequest) -> dict[str, Json]:
+        """The variables that a request sets.
 
         Raises:
-            ApiError: the template refuses the messages, has no place for part of them, or does not read a setting.
+            ApiError: the template does not read one of them.
         """
-        settings = self._check_settings(request.chat_template_kwargs or {})
-        self._check_tool_calls(request.messages)
-        try:
-            return self._render(request.messages, settings, as_objects=True)
-        except TypeError:
-            # Some templates write arguments as an object, others join them to a text.
-            return self._render_again(request.messages, settings)
-
-    def _render_again(self, messages: Sequence[Message], settings: dict[str, Json]) -> list[Piece]:
-        try:
-            return self._render(messages, settings, as_objects=False)
-        except TypeError as error:
-            raise _failed(error) from error
-
-    def _render(self, messages: Sequence[Message], settings: dict[str, Json], *, as_objects: bool) -> list[Piece]:
-        data: dict[str, Json] = settings | {"messages": [self._message(message, as_objects) for message in messages]}
-        hidden, sentinel = self._marks.hide(data, self._source)
-        fixed: dict[str, Json] = {"tools": None, "documents": None, "add_generation_prompt": True}
-        text = _bounded(self._compiled.generate(self._tokens | hidden | fixed))
-        return self._marks.pieces(text, sentinel)
-
-    def _check_settings(self, settings: dict[str, Json]) -> dict[str, Json]:
+        settings: dict[str, Json] = dict(request.chat_template_kwargs or {})
         for name in settings:
-            if name not in self._settable:
-                path = f"chat_template_kwargs.{name}"
-                raise ApiError(f"`{path}` is not read by the model's template", code="unsupported_field", param=path)
-        return settings
+            if name not in (self._program.reads - {"bos_token", "eos_token"}) | ALWAYS_TAKEN:
+                raise _unread(f"chat_template_kwargs.{name}")
+        return self._effort(request.reasoning_effort) | settings
 
-    def _check_tool_calls(self, messages: Sequence[Message]) -> None:
-        for index, message in enumerate(messages):
-            if message.tool_calls and "tool_calls" not in self._source:
-                path = f"messages[{index}].tool_calls"
-                raise ApiError(
-                    f"`{path}` has no place in the model's chat template; write the calls as text",
-                    code="unsupported_field",
-                    param=path,
-                )
+    def _effort(self, effort: str | None) -> dict[str, Json]:
+        if effort is None:
+            return {}
+        told: dict[str, Json] = {"reasoning_effort": effort} | dict.fromkeys(THINKING_SWITCHES, effort != "none")
+        read = {name: value for name, value in told.items() if name in self._program.reads}
+        if not read:
+            raise _unread("reasoning_effort")
+        return read
 
-    def _message(self, message: Message, as_objects: bool) -> dict[str, Json]:
-        role = "system" if message.role == "developer" and "developer" not in self._source else message.role
-        fields: dict[str, Json] = {"role": role, "content": message.text}
-        if message.name is not None:
-            fields["name"] = message.name
-        if message.tool_call_id is not None:
-            fields["tool_call_id"] = message.tool_call_id
-        if message.tool_calls:
-            fields["tool_calls"] = [_tool_call(call, as_objects) for call in message.tool_calls]
-        return fields
+
+async def prompt_pieces(template: PromptTemplate, request: ChatCompletionRequest) -> list[Piece]:
+    """A request's prompt in pieces; the event loop goes on while a long one is made.
+
+    Raises:
+        ApiError: as for `PromptTemplate.render`.
+    """
+    if request.num_chars <= INLINE_CHARS:
+        try:
+            return template.render(request, INLINE_SECONDS)
+        except ApiError as error:
+            if error.code != TOO_LONG:
+                raise
+    return await asyncio.to_thread(template.render, request)
 
 
 def encode(engine: Engine, pieces: Sequence[Piece]) -> list[int]:
@@ -116,84 +135,5 @@ def encode(engine: Engine, pieces: Sequence[Piece]) -> list[int]:
     ]
 
 
-def _tool_call(call: ToolCall, as_objects: bool) -> dict[str, Json]:
-    arguments = _as_object(call.function.arguments) if as_objects else call.function.arguments
-    return {"id": call.id, "type": call.type, "function": {"name": call.function.name, "arguments": arguments}}
-
-
-def _as_object(arguments: str) -> Json:
-    try:
-        value: Json = json.loads(arguments)
-        check_json(value)
-    except (ValueError, RecursionError, ApiError):
-        return arguments
-    return value if isinstance(value, dict) else arguments
-
-
-def _bounded(rendering: Iterator[str]) -> str:
-    """The text of a rendering, with a limit on its length and on its time."""
-    pieces: list[str] = []
-    length, deadline = 0, time.monotonic() + MAX_SECONDS
-    for piece in _guarded(rendering):
-        pieces.append(piece)
-        length += len(piece)
-        if length > MAX_PROMPT_CHARS or time.monotonic() > deadline:
-            raise ApiError(
-                f"rendering the messages went beyond {MAX_PROMPT_CHARS} characters or {MAX_SECONDS:g} s; shorten them",
-                param="messages",
-            )
-    return "".join(pieces)
-
-
-def _guarded(rendering: Iterator[str]) -> Iterator[str]:
-    try:
-        yield from rendering
-    except TypeError:
-        raise
-    except TemplateError as error:
-        raise ApiError(f"the model's chat template refuses these messages: {error}", param="messages") from error
-    except Exception as error:  # a template is a foreign program: it can fail in any way
-        raise _failed(error) from error
-
-
-def _failed(error: Exception) -> ApiError:
-    return ApiError(f"the model's chat template fails on these messages: {error!r}", param="messages")
-
-
-class _Generation(Extension):
-    """`{% generation %}` marks answers for training; a prompt has just what stands inside."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own escapes HTML; templates expect Hugging Face's, which does not."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _strftime_now(layout: str) -> str:
-    return datetime.now().strftime(layout)
+def _unread(path: str) -> ApiError:
+    return ApiError(f"`{path}` is not read by the model's template", code="unsupported_field", param=path)

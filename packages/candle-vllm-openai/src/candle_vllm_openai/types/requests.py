@@ -63,8 +63,9 @@ class ChatCompletionRequest(SamplingRequest):
     @property
     def num_chars(self) -> int:
         """How long the messages and the tools are, for deciding where to render them."""
-        schemas = sum(len(str(tool.function.parameters)) for tool in self.tools or ())
-        return schemas + sum(message.num_chars for message in self.messages)
+        tools = [tool.function for tool in self.tools or ()]
+        described = sum(len(tool.description or "") + len(str(tool.parameters)) for tool in tools)
+        return described + sum(message.num_chars for message in self.messages)
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:

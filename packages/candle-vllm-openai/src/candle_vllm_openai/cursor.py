@@ -118,17 +118,19 @@ class Cursor:
             self.take(len(literal))
         return found
 
-    def expect(self, literal: str) -> Steps[None]:
-        """Take `literal`, white space before it or not.
+    def expect(self, *literals: str) -> Steps[str]:
+        """Take the one of `literals` that comes next, white space before it or not.
 
         Raises:
             Malformed: something else comes, or nothing.
         """
-        if not (yield from self.accept(literal)):
-            if self._closed and literal.startswith(self._buffer[self._at :]):
-                self._take(len(self._buffer))
-                raise Truncated(f"expected {literal!r}")
-            raise Malformed(f"expected {literal!r}")
+        for literal in literals:
+            if (yield from self.accept(literal)):
+                return literal
+        if self._closed and any(literal.startswith(self._buffer[self._at :]) for literal in literals):
+            self._take(len(self._buffer))
+            raise Truncated(f"expected {' or '.join(literals)}")
+        raise Malformed(f"expected {' or '.join(literals)}")
 
     def closing(self, *marks: str) -> Steps[None]:
         """Take one of `marks` if it comes next, after white space or not; where the text ends, what there is of it."""

@@ -34,20 +34,13 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
     if (yield from scan.peek()) == "{":
         yield from begin(scan, name, offered, stop=CLOSING)
         return
-    members, begun = Members(name, offered), False
-    while True:
-        between, mark = yield from scan.upto(KEY, CLOSING)
-        if between.strip():
-            raise Malformed("text between arguments")
-        if not begun:
-            yield CallStart(name)
-            begun = True
-        if mark == CLOSING:
-            break
-        scan.take(len(mark))
+    members, mark = Members(name, offered), (yield from scan.expect(KEY, CLOSING))
+    yield CallStart(name)
+    while mark == KEY:
         key = yield from scan.text(KEY_END, limit=MAX_NAME_CHARS)
         yield from scan.expect(VALUE)
         yield from members.member(scan, key.strip(), VALUE_END)
+        mark = yield from scan.expect(KEY, CLOSING)
     yield members.end()
     yield CallEnd()
 

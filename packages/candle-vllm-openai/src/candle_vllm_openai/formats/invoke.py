@@ -29,13 +29,7 @@ def invokes(namespace: str = "") -> Body:
         yield from scan.expect(">")
         yield CallStart(name)
         members = Members(name, offered)
-        while True:
-            between, mark = yield from scan.upto(parameter, invoke_end)
-            if between.strip():
-                raise Malformed("text between parameters")
-            scan.take(len(mark))
-            if mark == invoke_end:
-                break
+        while (yield from scan.expect(parameter, invoke_end)) == parameter:
             key = yield from scan.text('"', limit=MAX_NAME_CHARS)
             says = _STRING.search((yield from scan.text(">", limit=MAX_NAME_CHARS)))
             kinds = None if says is None else _TEXT if says[1] == "true" else _VALUE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..scanner import CallEnd, CallStart, Malformed, Scanner, Steps
+from ..scanner import CallEnd, CallStart, Scanner, Steps
 from .arguments import Value, arguments
 from .calls import MAX_NAME_CHARS, begin, check, closed, marked
 from .elements import Members
@@ -36,13 +36,7 @@ def function(scan: Scanner, offered: Offered) -> Steps[None]:
 def _elements(scan: Scanner, name: str, offered: Offered) -> Steps[None]:
     yield CallStart(name)
     members = Members(name, offered)
-    while True:
-        between, mark = yield from scan.upto(PARAMETER, FUNCTION_END, CLOSING)
-        if between.strip():
-            raise Malformed("text between parameters")
-        if mark != PARAMETER:
-            break
-        scan.take(len(mark))
+    while (yield from scan.expect(PARAMETER, FUNCTION_END, CLOSING)) == PARAMETER:
         key = yield from scan.text(">", limit=MAX_NAME_CHARS)
         yield from members.member(scan, key, PARAMETER_END, lines=True)
     yield members.end()

@@ -17,7 +17,7 @@ from typing import Literal, get_args, get_origin
 
 import candle_vllm_core
 import families
-from candle_vllm_openai.fields import FIELDS, Status, num_fields
+import request_fields
 from candle_vllm_server import settings
 
 PACKAGES = ["candle_vllm_core", "candle_vllm_openai", "candle_vllm_responses", "candle_vllm_server"]
@@ -89,22 +89,12 @@ def fields(dataclass: str) -> Iterator[str]:
         yield f"| `{field.name}` | `{field.default!r}` | {said.get(field.name, '')} |"
 
 
-def requests(endpoint: str) -> Iterator[str]:
-    """The fields of an endpoint's requests, spelled with _ for /: how many of each kind, then each."""
-    [route] = [known for known in FIELDS if known.replace("/", "_") == endpoint]
-    yield ", ".join(f"{num_fields(route, status)} {status}" for status in get_args(Status)) + "."
-    yield from ("", "| field | | |", "| --- | --- | --- |")
-    for field in FIELDS[route].values():
-        origin = " (extension)" if field.extension else ""
-        yield f"| `{field.path}`{origin} | {field.status} | {field.note} |"
-
-
 KINDS: dict[str, Callable[[str], Iterator[str]]] = {
     "names": names,
     "flags": flags,
     "fields": fields,
     "families": families.table,
-    "requests": requests,
+    "requests": request_fields.table,
 }
 
 

@@ -1,9 +1,13 @@
+import re
+
 import pytest
+from endpoints import parsed, said
 from pydantic import BaseModel, ValidationError
 
 import candle_vllm_openai as openai
 from candle_vllm_openai import ApiError, CandleVllmError, api_error
 from candle_vllm_openai.errors import shown
+from candle_vllm_openai.fields import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,7 @@ from candle_vllm_openai.errors import shown
         ),
         (openai.ParameterError("stop_sequences", "", "a text"), 400, "invalid_request_error", "invalid_value", "stop"),
         (openai.TokenizationError("empty"), 400, "invalid_request_error", "invalid_value", "messages"),
+        (openai.ConstraintError("regex", "it cannot be read"), 400, "invalid_request_error", "invalid_value", None),
         (openai.ContextLengthError(9, 8), 400, "invalid_request_error", "context_length_exceeded", "messages"),
         (openai.CapacityError(9, 8), 400, "invalid_request_error", "context_length_exceeded", "messages"),
         (openai.ModelLoadError("gone"), 503, "server_error", "model_load_failed", None),
@@ -76,3 +81,42 @@ def test_values_are_shown_short() -> None:
     assert len(shown([["x" * 100] * 100] * 100)) <= 101
     assert shown(10**5000) == "a number of too many digits"
     assert shown(True) == "True"
+
+
+def test_an_error_names_the_field_that_the_endpoint_has() -> None:
+    for error in (openai.TokenizationError("x"), openai.ContextLengthError(9, 8), openai.CapacityError(9, 8)):
+        assert api_error(error, prompt="input", form="tools").param == "input"
+    refused = openai.ConstraintError("json_schema", "uniqueItems cannot be enforced", ["uniqueItems"])
+    too_large = openai.ParameterError("constraint.json_schema", "x", "shorter")
+    for error in (refused, too_large):
+        assert api_error(error, form="response_format").param == "response_format"
+    assert "uniqueItems" in api_error(refused).message
+
+
+def test_a_field_of_no_name_is_no_body() -> None:
+    with pytest.raises(ApiError) as caught:
+        openai.parse_request({"messages": [{"role": "user", "content": "x"}], "": 1})
+    assert (caught.value.param, caught.value.code) == ("", "unsupported_field")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "param"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": "x" * 60}]}, "messages"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "x" * 60}], "stream": True}, "messages"),
+        ("completions", {"prompt": "x" * 60}, "prompt"),
+        ("completions", {"prompt": [[1], list(range(60))]}, "prompt"),
+        ("embeddings", {"input": ["x", "x" * 60]}, "input"),
+    ],
+)
+async def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(
+    endpoint: Endpoint, fields: dict[str, object], param: str
+) -> None:
+    engine = openai.ScriptedEngine(lambda prompt, params: "x", max_sequence_length=50)
+    with pytest.raises(ApiError) as caught:
+        await said(openai.OpenAIAdapter(engine), parsed(endpoint, fields))
+    error = caught.value
+    assert (error.status, error.code) == (400, "context_length_exceeded")
+    assert error.param is not None and error.param.startswith(param)
+    length, limit = map(int, re.findall("[0-9]+", error.message))
+    assert length >= 60 and limit == 50

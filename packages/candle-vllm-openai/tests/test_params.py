@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import pytest
@@ -5,12 +6,34 @@ import pytest
 from candle_vllm_openai import (
     AdapterConfig,
     ChatCompletionRequest,
+    Constraint,
     GenerationParams,
     ParameterError,
     to_generation_params,
 )
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
+EVERY: dict[str, Any] = dict(
+    temperature=0.5,
+    top_p=0.9,
+    top_k=40,
+    min_p=0.05,
+    repetition_penalty=1.1,
+    frequency_penalty=-1,
+    presence_penalty=2,
+    stop=["a", "b"],
+    stop_token_ids=[7],
+    ignore_eos=True,
+    min_tokens=3,
+    max_tokens=30,
+    logprobs=True,
+    top_logprobs=4,
+    logit_bias={"5": -100},
+    seed=-3,
+    priority=2,
+    bad_words=["no", "never"],
+    cache_salt="tenant",
+)
 
 
 def params(
@@ -26,26 +49,7 @@ def test_what_is_left_out_is_openais_default() -> None:
 
 
 def test_every_field_reaches_the_engine() -> None:
-    given = params(
-        temperature=0.5,
-        top_p=0.9,
-        top_k=40,
-        min_p=0.05,
-        repetition_penalty=1.1,
-        frequency_penalty=-1,
-        presence_penalty=2,
-        stop=["a", "b"],
-        stop_token_ids=[7],
-        ignore_eos=True,
-        min_tokens=3,
-        max_tokens=30,
-        logprobs=True,
-        top_logprobs=4,
-        logit_bias={"5": -100},
-        seed=-3,
-        priority=2,
-        room=10,
-    )
+    given = params(**EVERY, room=10)
     assert given == GenerationParams(
         max_tokens=30,
         temperature=0.5,
@@ -64,6 +68,8 @@ def test_every_field_reaches_the_engine() -> None:
         logit_bias={5: -100},
         seed=-3,
         priority=2,
+        bad_words=("no", "never"),
+        cache_salt="tenant",
     )
 
 
@@ -71,6 +77,20 @@ def test_the_limit_has_two_names() -> None:
     assert params(max_tokens=5, room=9).max_tokens == 5
     assert params(max_completion_tokens=6, room=9).max_tokens == 6
     assert params(max_tokens=7, max_completion_tokens=7, room=9).max_tokens == 7
+
+
+def test_every_parameter_of_the_engine_is_reached() -> None:
+    """A parameter that the core has and no request can set is left out on purpose."""
+    given = params(**EVERY)
+    set_by_request = {f.name for f in dataclasses.fields(given) if getattr(given, f.name) != f.default}
+    set_by_adapter = {"constraint", "shown_special_ids", "prompt_logprobs"}
+    assert {f.name for f in dataclasses.fields(GenerationParams)} == set_by_request | set_by_adapter
+
+
+def test_what_the_model_decides_is_handed_on() -> None:
+    request, constraint = ChatCompletionRequest.model_validate(HELLO), Constraint(choice=["a"])
+    made = to_generation_params(request, constraint=constraint, shown_special_ids=[5])
+    assert (made.constraint, made.shown_special_ids) == (constraint, (5,))
 
 
 def test_a_full_context_leaves_the_refusal_to_the_engine() -> None:

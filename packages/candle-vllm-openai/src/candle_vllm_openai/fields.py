@@ -35,7 +35,6 @@ def _extensions(*rows: Field) -> list[Field]:
 _CACHE = "the prefix cache works by itself; cache_salt keeps requests apart"
 _TEXT_ONLY = "the model reads text only"
 _STRUCTURED = "write it within structured_outputs, or as response_format"
-_IF_SHOWN = "if the model's template has a place for it"
 
 _CLIENT = "what the official client writes back"
 _TELL = "the schema is what is enforced; tell the model more in a message"
@@ -72,7 +71,9 @@ _SAMPLING = [
         Field("truncate_prompt_tokens", "refused", "nothing is cut silently; send a shorter prompt"),
         *_rows("refused", "return_tokens_as_token_ids return_token_ids", "logprobs have the bytes of each token"),
         Field("request_id", "refused", "send it as the header X-Request-Id"),
-        *_rows("refused", "kv_transfer_params vllm_xargs logits_processors", "a request brings no code"),
+        *_rows(
+            "refused", "kv_transfer_params vllm_xargs logits_processors", "a request does not reach into the engine"
+        ),
     ),
 ]
 
@@ -81,22 +82,27 @@ _CHAT = [
     *_SAMPLING,
     *_rows("honoured", "max_completion_tokens logprobs top_logprobs"),
     Field("response_format", "honoured"),
-    Field("response_format.type", "honoured", "text, json_object or json_schema"),
+    Field("response_format.type", "honoured"),
     Field("response_format.json_schema", "honoured"),
     *_rows("no-op", "response_format.json_schema.name response_format.json_schema.description", _TELL),
     Field("response_format.json_schema.schema", "honoured"),
     Field("response_format.json_schema.strict", "honoured", "true refuses what cannot be enforced of the schema"),
     Field("modalities", "honoured", '`["text"]` only'),
-    Field("tools", "honoured", "an empty list is the same as none, and keeps the server's own tools out"),
+    Field("tools", "honoured", "described in the system message if the model's template has no place for them"),
     *_rows("honoured", "tools[].type tools[].function tools[].function.name tools[].function.description"),
-    *_rows("honoured", "tools[].function.parameters tools[].function.strict"),
+    Field("tools[].function.parameters", "honoured", "a JSON schema whose references stay within it"),
+    Field("tools[].function.strict", "honoured", "true holds calls to the schema; a forced call is held to it anyway"),
     Field("tools[].custom", "refused", "tools are functions; describe it as one with a single text argument"),
     Field("tool_choice", "honoured", "enforced: what was asked for cannot be left out"),
     *_rows("honoured", "tool_choice.type tool_choice.function tool_choice.function.name tool_choice.allowed_tools"),
     *_rows("honoured", "tool_choice.allowed_tools.mode tool_choice.allowed_tools.tools"),
     Field("tool_choice.custom", "refused", "tools are functions"),
     Field("parallel_tool_calls", "honoured"),
-    Field("reasoning_effort", "honoured", "if the model's template knows it"),
+    Field(
+        "reasoning_effort",
+        "honoured",
+        "if the model's template reads it or has a switch for thinking, which none turns off; else refused",
+    ),
     Field("service_tier", "no-op", "auto and default only"),
     *_rows("no-op", "metadata store safety_identifier prompt_cache_key"),
     *_rows("refused", "functions function_call", "deprecated by OpenAI; use tools and tool_choice"),
@@ -108,7 +114,7 @@ _CHAT = [
     Field("web_search_options", "refused", "there is no web search"),
     Field("suffix", "refused", "a chat answer has nothing after it"),
     *_extensions(
-        Field("chat_template_kwargs", "honoured", "names that the model's template reads; enable_thinking always"),
+        Field("chat_template_kwargs", "honoured", "names that the template reads, enable_thinking always; no template"),
         Field("chat_template", "refused", "a request brings no template; the model's own is used"),
         *_rows("refused", "add_generation_prompt add_special_tokens", "the prompt is rendered for an answer"),
         Field("continue_final_message", "refused", "the answer is a message of its own"),
@@ -118,8 +124,10 @@ _CHAT = [
         Field("prompt_logprobs", "refused", "ask at /v1/completions, with echo and logprobs"),
         Field("include_reasoning", "refused", "reasoning comes in reasoning_content"),
     ),
-    *_rows("honoured", "messages[].role messages[].content messages[].name messages[].tool_call_id"),
-    Field("messages[].tool_calls", "honoured", _IF_SHOWN),
+    *_rows("honoured", "messages[].role messages[].content"),
+    Field("messages[].name", "honoured", "the model sees it if its template shows names"),
+    Field("messages[].tool_call_id", "honoured", "of a call in the message of calls before; each has one result"),
+    Field("messages[].tool_calls", "honoured", "written as JSON if the model's template has no place for them"),
     *_rows("honoured", "messages[].tool_calls[].id messages[].tool_calls[].type messages[].tool_calls[].function"),
     *_rows("honoured", "messages[].tool_calls[].function.name messages[].tool_calls[].function.arguments"),
     Field("messages[].tool_calls[].custom", "refused", "calls of custom tools have no place in a model's template"),
@@ -128,7 +136,9 @@ _CHAT = [
     Field("messages[].audio", "refused", "this server reads text only"),
     Field("messages[].function_call", "refused", "deprecated by OpenAI; write it as tool_calls"),
     *_extensions(
-        Field("messages[].reasoning_content", "honoured", "of assistant messages, if the model's template shows it"),
+        Field(
+            "messages[].reasoning_content", "honoured", "of the assistant; the model sees it if its template shows it"
+        ),
         Field("messages[].reasoning", "honoured", "another name of reasoning_content"),
         Field("messages[].tool_calls[].index", "no-op", _CLIENT),
         Field("messages[].tool_calls[].function.parsed_arguments", "no-op", f"{_CLIENT}; arguments is what counts"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,16 +13,19 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Self
 
-from candle_vllm_core import CandleVllmError, ChatTemplate, Engine
+from candle_vllm_core import CandleVllmError, ChatTemplate, Constraint, Engine
 
 from .completions import collect_completion, completion_chunks
 from .config import AdapterConfig
+from .detect import AUTO
 from .embeddings import embed
+from .enforce import refusal_of
 from .errors import ApiError, api_error
 from .fields import FIELDS, Endpoint, Field
+from .formats.generic import JSON
 from .merging import merged
 from .params import to_generation_params
-from .prompt import PromptTemplate, encode
+from .prompt import INLINE_CHARS, PromptTemplate, encode, prompt_pieces
 from .reading import PROMPT_END_CHARS, AnswerReader
 from .stream import ChunkWriter, collect
 from .tokenization import detokenize, tokenize_text, tokenized
@@ -36,9 +40,6 @@ from .types.tokenization import (
     TokenizeResponse,
     TokenizeTextRequest,
 )
-
-INLINE_CHARS = 8192
-"""Messages and tools longer than this are rendered and tokenized off the event loop."""
 
 
 class OpenAIAdapter:
@@ -56,6 +57,8 @@ class OpenAIAdapter:
     def __init__(self, engine: Engine, config: AdapterConfig | None = None) -> None:
         self._engine = engine
         self._config = config or AdapterConfig()
+        self._template: PromptTemplate | None = None
+        self._making = threading.Lock()
 
     @classmethod
     def with_config(cls, engine: Engine, config: AdapterConfig) -> Self:
@@ -145,18 +148,19 @@ class OpenAIAdapter:
     async def _stream(
         self, request: ChatCompletionRequest, *, include_usage: bool
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        constraint: Constraint | None = None
         try:
             info = self._engine.model_info()
             prompt, prompt_end = await self._prompt(request)
             reading = self._reader.reading(request, prompt_end)
-            room = info.max_sequence_length - len(prompt)
+            constraint, room = reading.constraint, info.max_sequence_length - len(prompt)
             params = [
                 to_generation_params(
                     request,
                     choice=choice,
                     room=room,
                     defaults=self._config,
-                    constraint=reading.constraint,
+                    constraint=constraint,
                     shown_special_ids=reading.shown_ids,
                 )
                 for choice in range(request.n)
@@ -166,6 +170,7 @@ class OpenAIAdapter:
                 num_choices=request.n,
                 include_usage=include_usage,
                 grammar=reading.grammar,
+                counts=request.logprobs or reading.reasons,
                 fingerprint=self._fingerprint,
             )
             answers = [self._engine.generate_stream(prompt, each) for each in params]
@@ -176,22 +181,28 @@ class OpenAIAdapter:
             if include_usage:
                 yield writer.usage()
         except CandleVllmError as error:
-            raise api_error(error, form=request.form_field) from error
+            raise api_error(refusal_of(error, constraint), form=request.form_field) from error
 
     async def _prompt(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
         """The prompt's token ids, and the end of its text."""
+        template = self._template or await asyncio.to_thread(self._made_template)
+        pieces = await prompt_pieces(template, request)
+        end = "".join(piece.text for piece in pieces[-2:])[-PROMPT_END_CHARS:]
         if request.num_chars <= INLINE_CHARS:
-            return self._rendered(request)
-        return await asyncio.to_thread(self._rendered, request)
+            return encode(self._engine, pieces), end
+        return await asyncio.to_thread(encode, self._engine, pieces), end
 
-    def _rendered(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
-        pieces = self._template.render(request)
-        return encode(self._engine, pieces), "".join(piece.text for piece in pieces[-2:])[-PROMPT_END_CHARS:]
+    def _made_template(self) -> PromptTemplate:
+        with self._making:
+            if self._template is None:
+                may_ask_for_json = self._config.parser in (AUTO, JSON.name)
+                self._template = PromptTemplate(self._chat_template, may_ask_for_json=may_ask_for_json)
+            return self._template
 
     @cached_property
     def _fingerprint(self) -> str:
         """That of chat answers, which depend on the template too."""
-        return self._fingerprint_with(self._chat_template.source)
+        return self._fingerprint_with(self._chat_template.source, self._chat_template.tool_source or "")
 
     def _fingerprint_with(self, *more: str) -> str:
         """Stands for all of ours that an answer with a seed depends on: model, version, device, and what else."""
@@ -201,11 +212,10 @@ class OpenAIAdapter:
 
     @cached_property
     def _reader(self) -> AnswerReader:
-        return AnswerReader(self._engine, self._config, self._chat_template.source)
-
-    @cached_property
-    def _template(self) -> PromptTemplate:
-        return PromptTemplate(self._chat_template)
+        config, template = self._config, self._chat_template
+        if config.parser == AUTO and self._made_template().asks_for_json:
+            config = replace(config, parser=JSON.name)
+        return AnswerReader(self._engine, config, template.source + (template.tool_source or ""))
 
     @cached_property
     def _chat_template(self) -> ChatTemplate:

@@ -52,9 +52,10 @@ class ParsedWriter:
 
     first_content: str | None = None
 
-    def __init__(self, grammar: Grammar) -> None:
+    def __init__(self, grammar: Grammar, *, counts: bool = True) -> None:
+        """`counts`: whether it matters which tokens became what: for log probabilities, and for reasoning."""
         self._parser = Parser(grammar)
-        self._tokens = TokenSpans()
+        self._tokens = TokenSpans() if counts else None
         self._num_calls = 0
         self._arguments: list[str] = []
         self._has_content = False
@@ -63,17 +64,20 @@ class ParsedWriter:
     @property
     def num_reasoning(self) -> int:
         """How many tokens became reasoning, as far as that is known."""
-        return self._tokens.num_reasoning
+        return 0 if self._tokens is None else self._tokens.num_reasoning
 
     def write(self, chunk: GenerationChunk) -> Iterator[Written]:
         """The deltas of a chunk; those of the last one have all that was held back."""
-        self._tokens.add(chunk)
+        if self._tokens is not None:
+            self._tokens.add(chunk)
         told, entries = self._read(self._parser.read(chunk.text))
         if chunk.output is not None:
             last, more = self._read(self._parser.read_end())
-            told, entries = told + last, entries + more + self._tokens.finished(self._parser.position)
+            told, entries = told + last, entries + more
+            if self._tokens is not None:
+                entries += self._tokens.finished(self._parser.position)
             self._cut = any(isinstance(event, CallEnd) for event in last) and not _is_json("".join(self._arguments))
-        yield from self._deltas(list(_joined(told)), entries)
+        yield from self._deltas(list(_joined(told)) if len(told) > 1 else told, entries)
         if chunk.output is not None and not self._has_content and not self._num_calls:
             yield Written(ChoiceDelta(content=""))
 
@@ -90,18 +94,28 @@ class ParsedWriter:
         for event in events:
             told.append(event)
             match event:
-                case Text(text):
-                    self._tokens.told("content", text, self._parser.position)
-                case Reasoning(text):
-                    self._tokens.told("reasoning", text, self._parser.position)
                 case CallStart():
                     self._arguments = []
                 case CallArguments(fragment):
                     self._arguments.append(fragment)
-                case CallEnd():
-                    continue  # what is given back as text may have begun before it
-            entries += self._tokens.settled(self._parser.position)
+                case _:
+                    pass
+            if self._tokens is not None:
+                entries += self._settled(event, self._tokens)
         return told, entries
+
+    def _settled(self, event: Event, tokens: TokenSpans) -> list[TokenLogprob]:
+        position = self._parser.position
+        match event:
+            case Text(text):
+                tokens.told("content", text, position)
+            case Reasoning(text):
+                tokens.told("reasoning", text, position)
+            case CallEnd():
+                return []  # what is given back as text may have begun before it
+            case _:
+                pass
+        return tokens.settled(position)
 
     def _deltas(self, events: list[Event], entries: list[TokenLogprob]) -> Iterator[Written]:
         last_text = max((place for place, event in enumerate(events) if isinstance(event, Text)), default=None)

@@ -28,13 +28,15 @@ class Reading:
     constraint: Constraint | None
     shown_ids: tuple[int, ...]
     """Special tokens that the grammar must see as text."""
+    reasons: bool
+    """Whether an answer can hold reasoning."""
 
 
 class AnswerReader:
     """Knows in what format a model calls tools and how it reasons: as the config says, else as its template shows."""
 
     def __init__(self, engine: Engine, config: AdapterConfig, template_source: str) -> None:
-        self._engine = engine
+        self._engine, self._template = engine, template_source
         self._format = choose_format(config.parser, template_source, engine.model_info().architecture)
         self._style = None if self._format.channels else choose_reasoning(config.reasoning, template_source)
 
@@ -47,12 +49,20 @@ class AnswerReader:
         """
         tools, style = request.callable_tools, self._style
         started = style if style is not None and style.opened_by(prompt_end) else None
-        constraint = constraint_of(request, self._format, mark=self._mark, reasoning=style, started=started is not None)
+        constraint = constraint_of(
+            request,
+            self._format,
+            mark=self._mark,
+            template=self._template,
+            reasoning=style,
+            started=started is not None,
+        )
         if not tools and style is None and not self._format.channels:
-            return Reading(None, constraint, ())
+            return Reading(None, constraint, (), reasons=False)
         grammar = answer_grammar(self._format, offered(tools), () if style is None else (style,), started)
         with_calls = bool(tools) or self._format.channels
-        return Reading(grammar, constraint, self._style_ids + (self._format_ids if with_calls else ()))
+        shown_ids = self._style_ids + (self._format_ids if with_calls else ())
+        return Reading(grammar, constraint, shown_ids, reasons=style is not None or self._format.channels)
 
     @cached_property
     def _mark(self) -> MarkWriter:

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from candle_vllm_core import FinishReason, GenerationChunk, TokenLogprob
 
@@ -20,8 +20,7 @@ class _Span:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A token, and where its text stands; one that completes no character stands where it begins one."""
 
     start: int

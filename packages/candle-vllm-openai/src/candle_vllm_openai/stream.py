@@ -31,7 +31,7 @@ from .types.tools import FunctionCall, FunctionCallDelta, ToolCall, ToolCallDelt
 class ChunkWriter:
     """Writes the chunks of one completion: each choice's role, then pieces and ends as they come, then the usage.
 
-    `grammar` reads the answers' texts; without one all of a text is content.
+    `grammar` reads the answers' texts; without one all of a text is content. `counts`: see `ParsedWriter`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class ChunkWriter:
         num_choices: int = 1,
         include_usage: bool = False,
         grammar: Grammar | None = None,
+        counts: bool = True,
         fingerprint: str | None = None,
     ) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
@@ -49,7 +50,7 @@ class ChunkWriter:
         self.include_usage = include_usage
         self.fingerprint = fingerprint
         self._choices: list[ChoiceWriter] = [
-            PlainWriter() if grammar is None else ParsedWriter(grammar) for _ in range(num_choices)
+            PlainWriter() if grammar is None else ParsedWriter(grammar, counts=counts) for _ in range(num_choices)
         ]
         self._begun = False
         self._stats: list[GenerationStats] = []
@@ -257,6 +258,11 @@ def _tool_call(id: str, name: str, arguments: str) -> ToolCall:
 
 
 def check_ended_well(output: GenerationOutput) -> None:
+    """See that an answer is one.
+
+    Raises:
+        ApiError: it failed or was cancelled.
+    """
     if output.finish_reason is FinishReason.CANCELLED:
         raise ApiError("the request was cancelled before its answer ended", status=503, type=SERVER, code="cancelled")
     if output.finish_reason is FinishReason.ERROR:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from candle_vllm_core import Constraint, ConstraintError, Engine, constraint_expression
+from candle_vllm_core import CandleVllmError, Constraint, ConstraintError, Engine, constraint_expression
 
 from .errors import ApiError, shown
 from .formats.body import SPACE, Thoughts, forced, free
-from .formats.enforced import PATH, Called, Calls, MarkWriter, Opening, Rules, one_of, text
+from .formats.enforced import PATH, RULE, Called, Calls, MarkWriter, Rules, one_of, text
 from .formats.format import Format
 from .reasoning import ReasoningStyle
 from .types.requests import ChatCompletionRequest
@@ -63,35 +63,44 @@ def constraint_of(
         ApiError: calls are asked for that the model has no way of writing, or a tool's schema is not that of an object.
         ParameterError: a schema, a pattern or all together are too large.
     """
-    if request.must_call and format.enforced is None:
+    if request.must_call and not (format.enforced or format.framed):
         reason = "asks for a call, and no way in which this model writes calls is known"
         raise ApiError(f"`tool_choice` {reason}", code="unsupported_field", param="tool_choice")
     rules = Rules(mark)
-    form = _form(request, rules)
-    openings = _openings(request, format, rules, template) if form is not None or _holds_calls(request) else ()
-    if form is None and not openings:
+    form = None if request.must_call else _form(request, rules)
+    calls = _calls(request, format, rules, template)
+    if form is None and not (calls.tools and _holds_calls(request)):
         return None
     thoughts = Thoughts(rules, reasoning.opening, reasoning.closing, started) if reasoning is not None else None
-    parallel = format.parallel and request.parallel_tool_calls is not False
-    if form is None and not request.must_call:
-        start = free(openings, rules, thoughts, parallel=parallel)
-    else:
-        bodies = [form] if form is not None and not request.must_call else []
-        body = one_of([*bodies, *([forced(openings, rules, parallel=parallel)] if openings else [])])
-        start = body if thoughts is None else thoughts.before(f"{SPACE}? {body}", otherwise=body)
+    start = _start(format, calls, form, thoughts, must_call=request.must_call)
     return Constraint(grammar=f"start: {start}\n{rules}")
 
 
-def refusal_of(error: ConstraintError, constraint: Constraint) -> ApiError:
-    """What a client is told when a constraint of `constraint_of` is refused: where in its request the fault lies."""
-    lines = (constraint.grammar or "").splitlines()[: error.line or 0]
-    place = next((number for number in reversed(range(len(lines))) if lines[number].startswith(PATH)), None)
-    if place is None:
-        message = f"the answer cannot be held to what is asked for: {error.reason}"
-        return ApiError(message, param="tools" if error.line is None else None)
-    path, keyword = lines[place].removeprefix(PATH), next(iter(error.keywords), None)
+def _start(format: Format, calls: Calls, form: str | None, thoughts: Thoughts | None, *, must_call: bool) -> str:
+    """The expression for the whole answer."""
+    if format.framed is not None:
+        return format.framed(calls, form, must_call)
+    openings = format.enforced(calls) if format.enforced is not None and calls.tools else ()
+    if form is None and not must_call:
+        return free(openings, calls, thoughts)
+    if form is not None:
+        # Which of two things a brace begins must be plain at once, so calls that begin with it come last.
+        openings = sorted(openings, key=lambda opening: opening.mark == "{" or not opening.mark)
+    body = one_of([*([] if form is None else [form]), *([forced(openings, calls)] if openings else [])])
+    return body if thoughts is None else thoughts.before(f"{SPACE}? {body}", otherwise=body)
+
+
+def refusal_of(error: CandleVllmError, constraint: Constraint | None) -> CandleVllmError:
+    """The error that says where in a request the fault lies, if `constraint` of `constraint_of` was refused."""
+    if not isinstance(error, ConstraintError) or constraint is None:
+        return error
+    lines = (constraint.grammar or "").split("\n")[: error.line or 0]
+    begins = next((place for place in reversed(range(len(lines))) if RULE.match(lines[place])), 0)
+    if not begins or not lines[begins - 1].startswith(PATH):
+        return error
+    path, keyword = lines[begins - 1].removeprefix(PATH), next(iter(error.keywords), None)
     if keyword is not None:
-        path += _place_of(keyword, "".join(lines[place + 1 : place + 2]))
+        path += _place_of(keyword, lines[begins])
     code = "unsupported_field" if keyword is not None and "cannot be enforced" in error.reason else "invalid_value"
     return ApiError(f"`{path}` cannot be followed: {error.reason}", code=code, param=path)
 
@@ -103,7 +112,7 @@ def _form(request: ChatCompletionRequest, rules: Rules) -> str | None:
         schema, strict = asked.json_schema.definition, asked.json_schema.strict is True
         return rules.json(schema, "response_format.json_schema.schema", lenient=not strict)
     if asked is not None and asked.type == "json_object":
-        return rules.add(constraint_expression(Constraint(json_object=True)))
+        return rules.add(constraint_expression(Constraint(json_object=True)), "response_format")
     return None if request.structured_outputs is None else _structured(request.structured_outputs, rules)
 
 
@@ -137,17 +146,16 @@ def _holds_calls(request: ChatCompletionRequest) -> bool:
     return bool(tools) and (request.must_call or fewer or any(tool.function.strict for tool in tools))
 
 
-def _openings(request: ChatCompletionRequest, format: Format, rules: Rules, template: str) -> Sequence[Opening]:
-    if format.enforced is None or not request.callable_tools:
-        return ()
+def _calls(request: ChatCompletionRequest, format: Format, rules: Rules, template: str) -> Calls:
+    """The calls that an answer may hold, none where the format has no way of writing them."""
     parallel = format.parallel and request.parallel_tool_calls is not False
-    called = {tool.function.name for tool in request.callable_tools}
+    called = {tool.function.name for tool in request.callable_tools} if format.enforced or format.framed else ()
     tools = [
         _called(tool, f"tools[{place}].function.parameters", forced=request.must_call)
         for place, tool in enumerate(request.tools or ())
         if tool.function.name in called
     ]
-    return format.enforced(Calls(tools, parallel, rules, template))
+    return Calls(tools, parallel, rules, template)
 
 
 def _called(tool: Tool, path: str, *, forced: bool) -> Called:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from ..errors import ApiError
 from .elements import kinds_of
-from .enforced import ANY, NOTHING, Called, Rules, Schema, one_of, text
+from .enforced import ANY, NOTHING, SPACE_CLASS, Called, Rules, Schema, escaped, one_of, text
 from .schema import Members, choices_of_members, plain, values_of, with_definitions
 from .strings import FORMATS, terminal_of
 
-SPACE_CLASS = r"[\s\x1c-\x1f]"
 ANY_NAME = "/[a-zA-Z_][a-zA-Z0-9_-]{0,63}/"
 UNENFORCED = ("patternProperties", "minProperties", "maxProperties", "propertyNames", "dependentRequired")
 WORDS = {"null": ("null",), "boolean": ("true", "false")}
@@ -167,11 +166,6 @@ class _Sequence:
         if required and not can:
             raise _refused(f"{self.tool.path}.properties.{name}", "has a name that this model cannot write in a call")
         return can
-
-
-def escaped(literal: str) -> str:
-    """A text as part of a regular expression between slashes."""
-    return re.escape(literal).replace("/", r"\/").replace("\\\n", r"\n")
 
 
 def _refused(path: str, reason: str) -> ApiError:

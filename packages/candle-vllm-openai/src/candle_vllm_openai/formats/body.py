@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .enforced import ANY, Opening, Rules, one_of, text
+from .enforced import ANY, SPACE_CLASS, Calls, Opening, Rules, escaped, one_of, text
 
 SPACE = r"/[ \t\r\n]{1,8}/"
-SPACE_CLASS = r"[\s\x1c-\x1f]"
-"""What the parsers pass over as white space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +32,53 @@ def _upto(rules: Rules, before: str, mark: str) -> str:
     return spelled if rules.spelled(mark) else one_of([rules.upto(before, mark), spelled])
 
 
-def forced(openings: Sequence[Opening], rules: Rules, *, parallel: bool) -> str:
+def forced(openings: Sequence[Opening], calls: Calls) -> str:
     """The expression for calls and nothing else, written in the first of the ways."""
     opening = openings[0]
-    call = rules.add(f"{rules.mark(opening.mark)} {opening.rest}".strip())
-    if not parallel or opening.between is None:
-        return call
-    return f"{call} ({opening.between} {call})*"
+    call = f"{calls.mark(opening.mark)} {opening.rest}"
+    return call if opening.between is None else calls.several(call, opening.between)
 
 
-def free(openings: Sequence[Opening], rules: Rules, thoughts: Thoughts | None, *, parallel: bool) -> str:
+def free(openings: Sequence[Opening], calls: Calls, thoughts: Thoughts | None) -> str:
     """The expression for text and calls as the model likes; a call is enforced from the moment one begins."""
-    anywhere = [opening for opening in openings if opening.mark and not opening.first]
-    first = [opening for opening in openings if opening.mark and opening.first]
-    any_text = rules.terminal(ANY)
-    calls = (
-        rules.add(one_of(f"{_upto(rules, any_text, each.mark)} {each.rest}" for each in anywhere)) if anywhere else ""
-    )
-    tail = (f"{calls}* {any_text}" if anywhere else any_text) if parallel else ""
-
-    def body(not_first: Iterable[str]) -> str:
-        lead = rules.terminal(_not_beginning_with(not_first))
-        begun = [f"{rules.terminal(_spaced(each.mark))} {each.rest} {tail}" for each in first]
-        later = [f"{_upto(rules, lead, each.mark)} {each.rest} {tail}" for each in anywhere]
-        return rules.add(one_of([*begun, *later, lead]))
-
-    marks = [opening.mark for opening in first]
+    text_and_calls = _TextAndCalls([opening for opening in openings if opening.mark], calls)
+    after = text_and_calls.answer()
     if thoughts is None:
-        return body(marks)
-    after = body(marks)
-    return thoughts.before(after, otherwise=after if thoughts.started else body([*marks, thoughts.opening]))
+        return after
+    return thoughts.before(after, otherwise=after if thoughts.started else text_and_calls.answer(thoughts.opening))
+
+
+class _TextAndCalls:
+    def __init__(self, openings: Sequence[Opening], calls: Calls) -> None:
+        self._rules, self._parallel = calls.rules, calls.parallel
+        self._anywhere = [opening for opening in openings if not opening.first]
+        self._first = [opening for opening in openings if opening.first]
+        self._texts: dict[tuple[str, ...], str] = {}
+
+    def answer(self, *not_first: str) -> str:
+        """From the beginning of an answer, which does not begin with some marks."""
+        begun = [f"{self._rules.terminal(_spaced(each.mark))} {self._call(each)}" for each in self._first]
+        return self._rules.add(one_of([*begun, self._text(*(each.mark for each in self._first), *not_first)]))
+
+    def _call(self, opening: Opening) -> str:
+        """What follows the mark of a call, to the end of the answer."""
+        return f"{opening.rest} {self._text(*opening.more)}" if self._parallel else opening.rest
+
+    def _text(self, *not_first: str) -> str:
+        """Text that does not begin with some marks, and what follows it."""
+        if not_first not in self._texts:
+            self._texts[not_first] = name = self._rules.reserve()
+            text = self._rules.terminal(_not_beginning_with(not_first))
+            calls = [f"{_upto(self._rules, text, each.mark)} {self._call(each)}" for each in self._anywhere]
+            self._rules.define(name, one_of([text, *calls]))
+        return self._texts[not_first]
 
 
 def _spaced(mark: str) -> str:
-    return f"/{SPACE_CLASS}{{0,8}}{_escaped(mark)}/"
+    return f"/{SPACE_CLASS}{{0,8}}{escaped(mark)}/"
 
 
 def _not_beginning_with(marks: Iterable[str]) -> str:
     """Any text, but none that begins with one of these, white space before it or not."""
-    either = "|".join(map(_escaped, marks))
+    either = "|".join(map(escaped, marks))
     return f"{ANY} & ~/{SPACE_CLASS}*({either})(?s:.*)/" if either else ANY
-
-
-def _escaped(literal: str) -> str:
-    """A text as part of a regular expression between slashes."""
-    return re.escape(literal).replace("/", r"\/").replace("\n", "n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -18,8 +19,12 @@ MarkWriter: TypeAlias = Callable[[str], Sequence[str]]
 ANY_CHARS = "(?s:.*)"
 ANY, NOTHING = f"/{ANY_CHARS}/", r"/[^\s\S]/"
 """The terminals for any text and for none."""
+SPACE_CLASS = r"[\s\x1c-\x1f]"
+"""What the parsers pass over as white space."""
 PATH = "// from "
 """Begins the line before a rule: what part of the request the rule is made from."""
+RULE = re.compile(r"[rTl][0-9]+(\[lazy\])?: ")
+"""Begins a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class Opening:
     """What stands between one call and the mark of the next: an expression. None: the calls are in `rest`, all."""
     first: bool = False
     """Whether this begins a call only where an answer begins."""
+    more: tuple[str, ...] = ()
+    """Texts that would begin one more call right after `rest`, which has all of them."""
 
 
 class Rules:
@@ -80,6 +87,15 @@ class Rules:
     def add(self, expression: str, path: str | None = None) -> str:
         """The name of a rule for the expression, which was made from what stands at `path` in the request."""
         return self._add("r", expression, path)
+
+    def reserve(self) -> str:
+        """The name of a rule that is defined later: of one that leads back to itself."""
+        name = self._names[f"reserved {len(self._names)}"] = f"r{len(self._names)}"
+        return name
+
+    def define(self, name: str, expression: str) -> None:
+        """The rule of a name that was reserved."""
+        self._lines.append(f"{name}: {expression}")
 
     def terminal(self, expression: str, path: str | None = None) -> str:
         """The name of a terminal: a rule that is read as one regular expression."""
@@ -174,3 +190,8 @@ def text(literal: str) -> str:
 def one_of(expressions: Iterable[str]) -> str:
     """The expression for any of some."""
     return f"({' | '.join(expressions)})"
+
+
+def escaped(literal: str) -> str:
+    """A text as part of a regular expression between slashes."""
+    return re.escape(literal).replace("/", r"\/").replace("\\\n", r"\n")

@@ -59,5 +59,8 @@ class Format:
     enforced: Callable[[Calls], Sequence[Opening]] | None = None
     """How calls begin in it, and the rules of what must follow; the first is the way in which forced calls are written.
     None: it has no calls."""
+    framed: Callable[[Calls, str | None, bool], str] | None = None
+    """How a whole answer is enforced where it is framed: the expression for calls and text in the given form, None if
+    in any; and whether there have to be calls."""
     channels: bool = False
     """Whether the whole answer is framed, reasoning too: then it is read this way even without tools."""

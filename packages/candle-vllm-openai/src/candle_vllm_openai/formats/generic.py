@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from ..scanner import Scanner, Steps
 from .calls import call_objects, marked
-from .enforced import Calls, Opening
+from .enforced import Calls, Opening, text
 from .format import Format, Offered
 
 _CALLS = call_objects(bare=True)
+MORE = (";", "{")
+"""What begins one more call after another."""
 
 
 def first(scan: Scanner, offered: Offered) -> Steps[None]:
@@ -19,9 +21,12 @@ def first(scan: Scanner, offered: Offered) -> Steps[None]:
         yield from _CALLS(scan, offered)
 
 
-def enforced(calls: Calls) -> Sequence[Opening]:
-    """One object, or several with `;` between them."""
-    return (Opening(mark="{", rest=calls.objects(opened=True), between='"; "', first=True),)
+def enforced_objects(calls: Calls, arguments: str = "arguments") -> Sequence[Opening]:
+    """One object, or several with `;` between them; or a list."""
+    one, opened = calls.objects(arguments=arguments), calls.objects(arguments=arguments, opened=True)
+    bare = f'{opened} ("; " {one})*' if calls.parallel else opened
+    listed = f'{calls.several(one, text(", "))} "]"'
+    return (Opening(mark="{", rest=bare, first=True, more=MORE), Opening(mark="[", rest=listed, first=True, more=MORE))
 
 
-JSON = Format(name="json", grammar=marked({}, first), enforced=enforced)
+JSON = Format(name="json", grammar=marked({}, first), enforced=enforced_objects)

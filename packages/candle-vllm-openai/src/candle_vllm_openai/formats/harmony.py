@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..scanner import Grammar, Malformed, Scanner, Steps, Text
 from .calls import Body, begin
+from .enforced import ANY, ANY_CHARS, Called, Calls, Rules, escaped, one_of, text
 from .format import Format, Offered
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
@@ -55,11 +56,38 @@ def message(begun: str = "") -> Body:
 
 BODIES: Mapping[str, Body] = {START: message(START), CHANNEL: message(CHANNEL)}
 
+
+def framed(calls: Calls, form: str | None, must_call: bool) -> str:
+    """Messages of reasoning, and of text too if its form is free; then the answer, or one call."""
+    mark, rules = calls.mark, calls.rules
+    channels = ["analysis"] if must_call or form is not None else ["analysis", "commentary"]
+    message = rules.upto(_without(ENDS, rules), END)
+    before = one_of(f"{mark(CHANNEL)} {text(channel)} {mark(MESSAGE)}" for channel in channels)
+
+    def call(tool: Called) -> str:
+        head = f'{text(f"commentary to=functions.{tool.name} ")} {mark(CONSTRAIN)} "json" {mark(MESSAGE)}'
+        return f"{mark(CHANNEL)} {head} {calls.arguments(tool)}"
+
+    answer = (
+        f'{mark(CHANNEL)} "final" {mark(MESSAGE)} {_without((START, CHANNEL, *ENDS), rules) if form is None else form}'
+    )
+    ends = [*([] if must_call else [answer]), *([calls.each(call)] if calls.tools else [])]
+    return f'({before} {message} {mark(START)} "assistant")* {one_of(ends)}'
+
+
+def _without(marks: Sequence[str], rules: Rules) -> str:
+    """The terminal for text without any of the marks in it."""
+    either = "|".join(map(escaped, marks))
+    return rules.terminal(f"{ANY} & ~/{ANY_CHARS}({either}){ANY_CHARS}/")
+
+
 HARMONY = Format(
     name="harmony",
     grammar=harmony,
     marks=("<|channel|>",),
     families=("gptoss",),
     tokens=(START, CHANNEL, MESSAGE, CONSTRAIN, CALL, *ENDS),
+    parallel=False,
+    framed=framed,
     channels=True,
 )

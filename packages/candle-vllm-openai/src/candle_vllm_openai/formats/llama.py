@@ -8,6 +8,7 @@ from ..scanner import Scanner, Steps
 from .calls import MAX_NAME_CHARS, Body, begin, call_objects, closed, marked
 from .enforced import Calls, Opening, text
 from .format import Format, Offered
+from .generic import MORE, enforced_objects
 from .pythonic import python_call
 
 TAG, FUNCTION, END = "<|python_tag|>", "<function=", "</function>"
@@ -48,12 +49,12 @@ BODIES: Mapping[str, Body] = {TAG: tagged, FUNCTION: closed(function, END)}
 
 def enforced(calls: Calls) -> Sequence[Opening]:
     """Bare, as Meta's templates ask for it, or between the marks of functions."""
-    call = calls.objects(arguments="parameters")
     function = calls.each(lambda tool: f'{text(tool.name)} ">" {calls.arguments(tool)} {text(END)}')
-    bare = calls.objects(arguments="parameters", opened=True)
+    in_json = enforced_objects(calls, "parameters")
+    tagged_calls = calls.several(calls.objects(arguments="parameters"), text("; "))
     openings = (
-        Opening(mark="{", rest=bare, between='"; "', first=True),
-        Opening(mark=TAG, rest=call, between=""),
+        *in_json,
+        Opening(mark=TAG, rest=tagged_calls, more=MORE),
         Opening(mark=FUNCTION, rest=function, between=""),
     )
     in_functions = FUNCTION in calls.template and BARE not in calls.template

@@ -221,9 +221,9 @@ async def test_the_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) ->
     made: list[ChatTemplate] = []
 
     class Counted(PromptTemplate):
-        def __init__(self, template: ChatTemplate) -> None:
+        def __init__(self, template: ChatTemplate, *, may_ask_for_json: bool = True) -> None:
             made.append(template)
-            super().__init__(template)
+            super().__init__(template, may_ask_for_json=may_ask_for_json)
 
     monkeypatch.setattr(adapter_module, "PromptTemplate", Counted)
     adapter = OpenAIAdapter(ScriptedEngine(["a", "b"]))

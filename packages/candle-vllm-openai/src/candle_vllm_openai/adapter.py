@@ -185,7 +185,9 @@ class OpenAIAdapter:
 
     async def _prompt(self, request: ChatCompletionRequest) -> tuple[list[int], str]:
         """The prompt's token ids, and the end of its text."""
-        template = self._template or await asyncio.to_thread(self._made_template)
+        template = self._template
+        if template is None:
+            template = await asyncio.to_thread(self._made_template)
         pieces = await prompt_pieces(template, request)
         end = "".join(piece.text for piece in pieces[-2:])[-PROMPT_END_CHARS:]
         if request.num_chars <= INLINE_CHARS:

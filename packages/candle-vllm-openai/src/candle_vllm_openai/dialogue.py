@@ -46,12 +46,14 @@ class _Entry:
 class Dialogue:
     """Writes the conversation of a request for a template with these abilities.
 
-    `knows_developer`: the template knows the role; else a developer is a system.
+    `knows_developer`: the template knows the role; else a developer is a system. `in_json`: a model that is told of
+    tools in the system message is asked to write calls as JSON.
     """
 
-    def __init__(self, abilities: Abilities, *, knows_developer: bool) -> None:
+    def __init__(self, abilities: Abilities, *, knows_developer: bool, in_json: bool) -> None:
         self._can = abilities
         self._knows_developer = knows_developer
+        self._how = CALL_AS_JSON if in_json else CALL_AS_TRAINED
 
     def write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> dict[str, Any]:
         """The variables `messages` and `tools`."""
@@ -135,7 +137,7 @@ class Dialogue:
         if self._can.tools == "message":
             return [_Entry(system | {"tools": list(tools)}), *entries]
         lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-        text = TOOLS_TEXT.format(tools=lines, how=CALL_AS_TRAINED if self._can.calls else CALL_AS_JSON)
+        text = TOOLS_TEXT.format(tools=lines, how=self._how)
         return [_Entry(system | {"content": _joined(system["content"], text)}), *entries]
 
 

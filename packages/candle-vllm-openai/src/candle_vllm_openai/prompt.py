@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 from candle_vllm_core import ChatTemplate, Engine
 
-from .abilities import Abilities, abilities_of
+from .abilities import abilities_of
 from .dialogue import Dialogue
 from .errors import ApiError
 from .marks import ControlMarks, Json, Piece
@@ -20,6 +19,8 @@ ALWAYS_TAKEN = frozenset({"enable_thinking", "thinking"})
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 INLINE_CHARS = 8192
 """Requests longer than this are rendered off the event loop."""
+PROBE_SECONDS = 1.0
+"""For each of the small conversations that show what a template can."""
 INLINE_SECONDS = 0.1
 """A rendering that takes longer is begun again off the event loop."""
 
@@ -29,14 +30,17 @@ _FIXED: dict[str, Json] = {"documents": None, "add_generation_prompt": True}
 class PromptTemplate:
     """A checkpoint's chat template, compiled once; `render` may be called from any thread.
 
+    `may_ask_for_json`: where the template has no place for tools, the model is asked to write calls as plain JSON;
+    else it is left to what it was trained to.
+
     Raises:
         ApiError: the template is not valid Jinja.
     """
 
-    def __init__(self, template: ChatTemplate) -> None:
-        self._plain = _Variant(template.source, template)
-        tool_source = template.tool_source
-        self._with_tools = self._plain if tool_source is None else _Variant(tool_source, template)
+    def __init__(self, template: ChatTemplate, *, may_ask_for_json: bool = True) -> None:
+        self._plain = self._with_tools = _Variant(template.source, template, may_ask_for_json)
+        if template.tool_source is not None:
+            self._with_tools = _Variant(template.tool_source, template, may_ask_for_json)
         self._marks = ControlMarks(template.special_tokens)
 
     def render(self, request: ChatCompletionRequest, seconds: float = MAX_SECONDS) -> list[Piece]:
@@ -49,7 +53,7 @@ class PromptTemplate:
         tools = () if request.tool_choice == "none" else tuple(request.tools or ())
         variant = self._variant(request)
         data: dict[str, Json] = _FIXED | variant.settings(request)
-        data |= Dialogue(variant.abilities, knows_developer=variant.knows_developer).write(request.messages, tools)
+        data |= variant.dialogue.write(request.messages, tools)
         hidden, sentinel = self._marks.hide(data, variant.source)
         return self._marks.pieces(variant.render(hidden, seconds), sentinel)
 
@@ -57,10 +61,10 @@ class PromptTemplate:
         """The Jinja source that renders this request: checkpoints may have one of their own for requests with tools."""
         return self._variant(request).source
 
-    def asks_for_json(self, request: ChatCompletionRequest) -> bool:
-        """Whether the prompt asks for calls in plain JSON, because the template has no place for tools and calls."""
-        abilities = self._variant(request).abilities
-        return abilities.tools is None and not abilities.calls
+    @property
+    def asks_for_json(self) -> bool:
+        """Whether tools are called in plain JSON, as prompts ask for where the template has no place for tools."""
+        return self._with_tools.in_json
 
     def _variant(self, request: ChatCompletionRequest) -> _Variant:
         has_calls = any(message.tool_calls for message in request.messages)
@@ -70,20 +74,17 @@ class PromptTemplate:
 class _Variant:
     """One of a checkpoint's templates."""
 
-    def __init__(self, source: str, template: ChatTemplate) -> None:
+    def __init__(self, source: str, template: ChatTemplate, may_ask_for_json: bool) -> None:
         self.source = source
-        self.knows_developer = "developer" in source
         self._program = CompiledTemplate(source)
         self._tokens: dict[str, Json] = {
             name: token
             for name, token in (("bos_token", template.bos_token), ("eos_token", template.eos_token))
             if token is not None
         }
-
-    @cached_property
-    def abilities(self) -> Abilities:
-        """What it has a place for."""
-        return abilities_of(lambda data: self.render(_FIXED | dict(data), MAX_SECONDS))
+        can = abilities_of(lambda data: self.render(_FIXED | dict(data), PROBE_SECONDS))
+        self.in_json = may_ask_for_json and can.tools is None and not can.calls
+        self.dialogue = Dialogue(can, knows_developer="developer" in source, in_json=self.in_json)
 
     def render(self, data: Mapping[str, Json], seconds: float) -> str:
         """What it writes with these variables."""

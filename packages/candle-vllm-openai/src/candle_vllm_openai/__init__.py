@@ -47,7 +47,9 @@ from .adapter import OpenAIAdapter
 from .completions import collect_completion
 from .config import AdapterConfig
 from .errors import ApiError, api_error
+from .events import CallArguments, CallEnd, CallStart, Event, Reasoning, Text
 from .fields import FIELDS, Field
+from .output import OutputParser, ParsedOutput, parse_output
 from .params import to_generation_params
 from .parse import parse_body, parse_request
 from .stream import collect, merge_tool_call_delta, to_chat_response
@@ -98,6 +100,9 @@ __all__ = [
     "AllowedTools",
     "AllowedToolsChoice",
     "ApiError",
+    "CallArguments",
+    "CallEnd",
+    "CallStart",
     "CancelledError",
     "CandleVllmError",
     "CapacityError",
@@ -136,6 +141,7 @@ __all__ = [
     "EngineConfig",
     "EngineStats",
     "Error",
+    "Event",
     "FIELDS",
     "Field",
     "FinishReason",
@@ -155,14 +161,18 @@ __all__ = [
     "ModelLoadError",
     "NamedToolChoice",
     "OpenAIAdapter",
+    "OutputParser",
     "ParameterError",
+    "ParsedOutput",
     "PromptTokensDetails",
+    "Reasoning",
     "ResponseFormat",
     "ResponseMessage",
     "Role",
     "ScriptedEngine",
     "StreamOptions",
     "StructuredOutputs",
+    "Text",
     "TokenLogprob",
     "TokenizationError",
     "TokenizeChatRequest",
@@ -179,6 +189,7 @@ __all__ = [
     "collect_completion",
     "merge_tool_call_delta",
     "parse_body",
+    "parse_output",
     "parse_request",
     "parse_tokenize_request",
     "to_chat_response",

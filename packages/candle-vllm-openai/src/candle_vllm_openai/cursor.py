@@ -111,6 +111,13 @@ class Cursor:
                 return False
             yield None
 
+    def at(self, *literals: str) -> Steps[bool]:
+        """Whether the text goes on with one of `literals`, which stays unread."""
+        for literal in literals:
+            if (yield from self.starts(literal)):
+                return True
+        return False
+
     def accept(self, literal: str) -> Steps[bool]:
         """Take `literal` if it comes next, white space before it or not."""
         yield from self.ahead()
@@ -156,7 +163,7 @@ class Cursor:
         room = MAX_HELD_CHARS if limit is None else limit
         for_marks = marks_of(marks)
         while True:
-            end, mark = self._upto(for_marks)
+            end, mark = for_marks.find(self._buffer, self._at, self._closed, room)
             parts.append(self._take(min(end, self._at + room)))
             room -= len(parts[-1])
             if self._at < end:

@@ -54,7 +54,7 @@ def choose_reasoning(name: str = AUTO, template_source: str | None = None) -> Re
             raise ConfigError(f"no reasoning style is named {name!r}; there are: {', '.join(REASONING)}", "reasoning")
         return STYLES[name]
     source = template_source or ""
-    return next((style for style in STYLES.values() if style.closing in source), None)
+    return next((style for style in STYLES.values() if style.opening in source), None)
 
 
 def _marked(source: str) -> Format | None:

@@ -48,9 +48,15 @@ class Marks:
         self._start = re.compile(rf"(?:{_either([mark[:end] for mark in marks for end in range(1, len(mark))])})\Z")
         self._longest_start = max(map(len, marks)) - 1
 
-    def find(self, text: str, at: int, closed: bool) -> tuple[int, str | None]:
-        """Where the first mark from `at` on begins, and it; else where what may become one begins, and None."""
-        hit = self._any.search(text, at)
+    def find(self, text: str, at: int, closed: bool, room: int | None = None) -> tuple[int, str | None]:
+        """Where the first mark from `at` on begins, and it; else where what may become one begins, and None.
+
+        `room`: after how many characters it makes no difference any more whether there is one.
+        """
+        end = len(text) if room is None else at + room + self._longest_start + 1
+        hit = self._any.search(text, at, end)
+        if hit is None and end < len(text):
+            return end, None
         place, mark = (len(text), None) if hit is None else (hit.start(), hit[0])
         if not closed and (tail := self._start.search(text, max(at, len(text) - self._longest_start))) is not None:
             # A mark that began no later, and has not ended yet, comes first.

@@ -26,7 +26,8 @@ def marked(bodies: Mapping[str, Body], first: Body | None = None) -> Callable[[O
 
     def offering(offered: Offered) -> Grammar:
         def grammar(scan: Scanner) -> Steps[None]:
-            if first is not None:
+            yield from scan.ahead()
+            if first is not None and not (yield from scan.at(*bodies)):
                 yield from scan.attempt(first(scan, offered))
             while (mark := (yield from scan.prose(*bodies))) is not None:
                 yield from scan.attempt(bodies[mark](scan, offered))

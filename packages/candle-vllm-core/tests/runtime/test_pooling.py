@@ -162,7 +162,7 @@ def test_fewer_dimensions_are_the_first_ones_brought_to_length_1(path: Path) -> 
     assert float(torch.tensor(short.values).norm()) == pytest.approx(1.0)
 
 
-async def test_a_call_that_is_cancelled_gives_everything_back(path: Path) -> None:
+async def test_a_call_that_is_cancelled_gives_everything_back(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with open_engine(path, prefill_chunk_size=1) as engine:
         call = asyncio.create_task(engine.embed([prompt_of(200, seed) for seed in range(4)]))
         while engine.stats().running == 0:
@@ -172,6 +172,8 @@ async def test_a_call_that_is_cancelled_gives_everything_back(path: Path) -> Non
             await call
         assert len((await engine.embed([prompt_of(3)]))[0].values) == 64
         assert (engine.stats().running, engine.stats().waiting, engine.stats().kv_blocks_used) == (0, 0, 0)
+        assert engine.stats().prompt_tokens < 4 * 200
+    assert caplog.records == []
 
 
 async def test_closing_the_engine_ends_a_call(path: Path) -> None:
@@ -234,6 +236,20 @@ def test_a_crowded_cache_loses_no_state_and_takes_none_twice(pooling: Pooling, s
             assert harness.runner.pooled[id(request.pool)] == [prompt[place] for place in request.pool.positions]
     harness.check_answers()
     assert harness.kv.num_used == 0
+
+
+def test_a_sum_is_the_same_bits_however_the_states_are_cut() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(700, 48, generator=generator) * torch.logspace(-6, 6, 700)[:, None]
+    totals = []
+    for sizes in ([700], [1] * 700, [7] * 100, [255, 2, 443]):
+        pool = Pool(range(701))
+        for piece in torch.split(states, sizes):
+            take(pool, piece)
+        assert pool.total is not None and pool.num_taken == 700
+        totals.append(pool.total)
+    assert all(torch.equal(total, totals[0]) for total in totals)
+    torch.testing.assert_close(totals[0], states.double().sum(0))
 
 
 def test_a_slice_after_a_state_that_is_missing_is_a_defect() -> None:

@@ -247,7 +247,7 @@ class Parser:
         while not self._done:
             try:
                 event = next(self._steps)
-            except StopIteration:
+            except (StopIteration, Malformed):
                 self._done = True
                 break
             if event is None:

@@ -46,7 +46,7 @@ class SamplingRequest(Strict):
     temperature: Annotated[float, Bounds(ge=0, le=2)] | None = None
     top_p: Annotated[float, Bounds(gt=0, le=1)] | None = None
     n: Annotated[int, Bounds(ge=1, le=128)] = 1
-    best_of: int | None = None
+    best_of: Count | None = None
     stop: Stop | None = None
     max_tokens: Count | None = None
     presence_penalty: Penalty | None = None

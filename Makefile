@@ -11,7 +11,7 @@ PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup run chat test check format docs bench constraints clean
+.PHONY: help setup run chat test clients check format docs bench constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ chat: $(READY)  ## talk with the model in this terminal
 
 test: $(READY)  ## run all tests
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(ARGS)
+
+clients: $(READY)  ## install the agents of others, and test the server with them
+	$(BIN)/python -m pip --disable-pip-version-check install -q --no-build-isolation -c constraints.txt -e '.[clients]'
+	$(TEST_ENV) $(BIN)/python -m pytest packages/candle-vllm-server/tests/test_agents.py $(ARGS)
 
 check: $(READY)  ## formatting, lint, strict types
 	$(BIN)/python -m ruff format --check .

@@ -107,7 +107,8 @@ def test_the_constraints_pin_all_of_it_once() -> None:
     assert len(versions) == len(pins)
     assert str(versions["torch"]) == "2.13.0"
     wanted = [line for name in PACKAGES for line in project(name)["dependencies"]]
-    wanted += project("candle_vllm")["optional-dependencies"]["dev"]
+    extras = project("candle_vllm")["optional-dependencies"]
+    wanted += [*extras["dev"], *extras["clients"]]
     for name, requirement in requirements(wanted).items():
         if not name.startswith("candle-vllm"):
             assert versions[name] in requirement.specifier, str(requirement)

@@ -143,6 +143,7 @@ _CHAT = [
         Field("messages[].tool_calls[].index", "no-op", _CLIENT),
         Field("messages[].tool_calls[].function.parsed_arguments", "no-op", f"{_CLIENT}; arguments is what counts"),
         Field("messages[].parsed", "no-op", f"{_CLIENT}; content is what counts"),
+        Field("messages[].provider_specific_fields", "no-op", "what litellm writes back of its own messages"),
     ),
     *_rows("honoured", "messages[].content[].type messages[].content[].text messages[].content[].refusal"),
     *_rows("refused", "messages[].content[].image_url messages[].content[].input_audio", _TEXT_ONLY),

@@ -147,6 +147,7 @@ MESSAGES: dict[str, Use] = {
     "messages[].tool_calls[].function.arguments": Use(called(arguments='{"x":1}'), called()),
     "messages[].tool_calls[].function.parsed_arguments": Use(called(parsed_arguments={"x": 1}), called()),
     "messages[].parsed": Use(message(parsed={"x": 1}), message()),
+    "messages[].provider_specific_fields": Use(message(provider_specific_fields={"refusal": None}), message()),
     "messages[].tool_calls[].custom": Use(call(custom={"name": "x", "input": "y"})),
     "messages[].refusal": Use({"messages": [{"role": "assistant", "refusal": "No."}]}),
     "messages[].annotations": Use(message(annotations=[{"type": "url_citation"}]), message()),

@@ -12,6 +12,10 @@ from .mcp import McpObject, mcp_text
 from .strict import Strict, invalid, list_or_text, unsupported
 from .tools import MAX_CALLS, ToolCall
 
+ASSISTANT_FIELDS = (
+    *("tool_calls", "reasoning_content", "reasoning", "refusal"),
+    *("annotations", "parsed", "provider_specific_fields"),
+)
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 PARTS_SEPARATOR = "\n"
@@ -64,6 +68,8 @@ class Message(Strict):
     annotations: Annotated[list[Any], Bounds(max_length=1024)] | None = None
     parsed: Annotated[Any, Bounds(exclude=True)] = None
     """What the official client leaves in a message that it parsed; it is not written out."""
+    provider_specific_fields: Annotated[dict[str, Any] | None, Bounds(exclude=True)] = None
+    """What litellm leaves in a message; it is not written out."""
 
     @classmethod
     def system(cls, content: str) -> Self:
@@ -120,7 +126,7 @@ class Message(Strict):
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
-        for field in ("tool_calls", "reasoning_content", "reasoning", "refusal", "annotations", "parsed"):
+        for field in ASSISTANT_FIELDS:
             if self.role != "assistant" and getattr(self, field):
                 raise unsupported(f"has no place in a message of role {self.role}", field)
         if None not in (self.reasoning_content, self.reasoning) and self.reasoning_content != self.reasoning:

@@ -31,16 +31,17 @@ VALUES = frozenset({"const", "enum", "default", "examples", "x-guidance"})
 
 def mark_writer(engine: Engine) -> MarkWriter:
     """Writes marks as the engine's vocabulary has them: special tokens by their ids, all else as text."""
-    template = engine.chat_template
-    special = sorted(template.special_tokens if template is not None else (), key=len, reverse=True)
-    cut = re.compile("(" + "|".join(map(re.escape, special)) + ")") if special else None
+    encoded = {token: engine.tokenize(token, add_special_tokens=False) for token in engine.model_info().special_tokens}
+    return writer_with({token: ids[0] for token, ids in encoded.items() if len(ids) == 1})
 
-    def atom(piece: str) -> str:
-        ids = engine.tokenize(piece, add_special_tokens=False) if piece in special else []
-        return f"<[{ids[0]}]>" if len(ids) == 1 else text(piece)
+
+def writer_with(special: Mapping[str, int]) -> MarkWriter:
+    """Writes marks with these special tokens, by their texts."""
+    longest_first = sorted(special, key=len, reverse=True)
+    cut = re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
 
     def write(mark: str) -> list[str]:
-        return [atom(piece) for piece in ([mark] if cut is None else cut.split(mark)) if piece]
+        return [f"<[{special[piece]}]>" if piece in special else text(piece) for piece in cut.split(mark) if piece]
 
     return write
 

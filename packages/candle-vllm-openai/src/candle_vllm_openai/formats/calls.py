@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -15,7 +14,6 @@ MAX_NAME_CHARS = 256
 Body: TypeAlias = Callable[[Scanner, Offered], Steps[None]]
 """How calls are read that stand behind a mark."""
 
-_NAME = re.compile(r"[^\s<>{}()\[\]\"]+")
 _NAMES = ("name", "function", "tool_name")
 _NESTED = ("function", "tool_calls")
 _ARGUMENTS = ("arguments", "parameters")
@@ -168,7 +166,7 @@ def check(name: str, offered: Offered) -> None:
     Raises:
         Malformed: none is.
     """
-    if not 0 < len(name) <= MAX_NAME_CHARS or name not in offered or not _NAME.fullmatch(name):
+    if len(name) > MAX_NAME_CHARS or name not in offered:
         raise Malformed(f"{name[:MAX_NAME_CHARS]!r} is no tool on offer")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,17 @@ from .schema import choices_of_members, plain
 __all__ = ["Format", "Offered", "Schema"]
 
 
+_NAME = re.compile(r"[^\s<>{}()\[\]\"]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The tools on offer: the schema of each one's parameters by the tool's name. None: any name is a tool."""
+    """The tools on offer: the schema of each one's parameters by the tool's name. None: any name is one."""
 
     schemas: Mapping[str, Schema] | None = None
 
     def __contains__(self, name: str) -> bool:
-        return self.schemas is None or name in self.schemas
+        return bool(_NAME.fullmatch(name)) if self.schemas is None else name in self.schemas
 
     @property
     def any(self) -> bool:

@@ -19,7 +19,10 @@ TEMPLATES = Path(__file__).parents[2] / "candle-vllm-openai/tests/support/templa
 QUESTION = "How warm is it in Zürich?"
 WEATHER = "It is 22 degrees in Zürich."
 CALLS = {
-    "qwen3": '<think>\nI look.\n</think>\n\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>',
+    "qwen3": (
+        "<think>\nI look.\n</think>\n\n"
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
+    ),
     "mistral-small-3.2": '[TOOL_CALLS]get_weather[ARGS]{"city": "Zürich"}',
     "llama-3.1": '{"name": "get_weather", "parameters": {"city": "Zürich"}}',
 }

@@ -69,6 +69,10 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
         ("log", "loud"),
         ("device", "0,1"),
         ("host", ""),
+        ("enforce_parser", "qwenn"),
+        ("reasoning_parser", "banana"),
+        ("chat_template", "/nowhere"),
+        ("chat_template", "/dev/null"),
     ],
 )
 def test_out_of_bounds_is_refused(name: str, value: object) -> None:
@@ -126,6 +130,15 @@ def test_defaults_for_requests_reach_the_adapter() -> None:
     ).adapter_config()
     assert (config.temperature, config.top_p, config.top_k) == (0.3, 0.9, 5)
     assert (config.min_p, config.frequency_penalty, config.presence_penalty) == (0.1, 1, -1)
+
+
+def test_how_answers_are_read_reaches_the_adapter(tmp_path: Path) -> None:
+    file = tmp_path / "chat.jinja"
+    file.write_text("{{ messages }} é", encoding="utf-8")
+    config = Settings(enforce_parser="qwen", reasoning_parser="none", chat_template=file).adapter_config()
+    assert (config.parser, config.reasoning, config.chat_template) == ("qwen", "none", "{{ messages }} é")
+    config = Settings().adapter_config()
+    assert (config.parser, config.reasoning, config.chat_template) == ("auto", "auto", None)
 
 
 def test_token_reaches_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

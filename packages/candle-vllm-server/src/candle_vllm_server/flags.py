@@ -24,7 +24,6 @@ UNSUPPORTED = (
     "--kvcache-dtype",
     "--prefix-cache-max-tokens",
     "--disable-cuda-graph",
-    "--enforce-parser",
     "--ui-server",
     "--mcp-config",
     "--models-config",

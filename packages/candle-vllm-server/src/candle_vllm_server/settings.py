@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from candle_vllm_responses import AdapterConfig, EngineConfig
+from candle_vllm_responses import AdapterConfig, CandleVllmError, EngineConfig
 
 PREFIX = "CANDLE_VLLM_"
 ENV_FILE = ".env"
@@ -20,7 +21,10 @@ Group = Literal["model", "sampling", "server", "output"]
 
 MEBIBYTE = 1 << 20
 MAX_TOKENS = 1 << 24
+MAX_TEMPLATE_BYTES = 1 << 20
 DEFAULT_CHUNK = 8192
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,17 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="stretches the model's positions so many times by YaRN, for sequences longer than it was made for",
     )
+    enforce_parser: Annotated[str, _flag("--enforce-parser", "--tool-parser", group="model")] = Field(
+        default="auto",
+        max_length=64,
+        description="how the model writes calls of tools; auto: as its chat template shows",
+    )
+    reasoning_parser: Annotated[str, _flag("--reasoning-parser", group="model")] = Field(
+        default="auto", max_length=64, description="how the model marks its reasoning; auto: as its chat template shows"
+    )
+    chat_template: Annotated[Path | None, _flag("--chat-template", group="model", metavar="FILE")] = Field(
+        default=None, description="file with a chat template (Jinja); without it, the model's own"
+    )
     hf_token: Annotated[SecretStr | None, _flag("--hf-token", group="model", metavar="TOKEN")] = Field(
         default=None,
         max_length=1000,
@@ -193,6 +208,21 @@ class Settings(BaseSettings):
             raise ValueError("this version does not have it; leave it out")
         return value
 
+    @field_validator("enforce_parser")
+    @classmethod
+    def _known_parser(cls, name: str) -> str:
+        return _checked(name, lambda: AdapterConfig(parser=name))
+
+    @field_validator("reasoning_parser")
+    @classmethod
+    def _known_reasoning(cls, name: str) -> str:
+        return _checked(name, lambda: AdapterConfig(reasoning=name))
+
+    @field_validator("chat_template")
+    @classmethod
+    def _readable(cls, file: Path | None) -> Path | None:
+        return _checked(file, lambda: _text_of(file))
+
     @field_validator("device")
     @classmethod
     def _one_device(cls, device: str) -> str:
@@ -219,6 +249,9 @@ class Settings(BaseSettings):
         """What requests are answered with when they leave it out."""
         return AdapterConfig(
             model_name=self.served_name,
+            parser=self.enforce_parser,
+            reasoning=self.reasoning_parser,
+            chat_template=_text_of(self.chat_template),
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -249,6 +282,23 @@ class Settings(BaseSettings):
             enable_prefix_cache=not self.disable_prefix_cache,
             yarn_scaling_factor=self.yarn_scaling_factor,
         )
+
+
+def _checked(value: T, check: Callable[[], object]) -> T:
+    try:
+        check()
+    except (CandleVllmError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _text_of(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    size = file.stat().st_size
+    if not 0 < size <= MAX_TEMPLATE_BYTES:
+        raise ValueError(f"{file} has {size} bytes; a chat template has 1 to {MAX_TEMPLATE_BYTES}")
+    return file.read_text(encoding="utf-8")
 
 
 def flags() -> dict[str, Flag]:

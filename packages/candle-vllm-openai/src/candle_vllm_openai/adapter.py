@@ -221,9 +221,10 @@ class OpenAIAdapter:
 
     @cached_property
     def _chat_template(self) -> ChatTemplate:
-        own, given, info = self._engine.chat_template, self._config.chat_template, self._engine.model_info()
+        own, given, info = self._engine.chat_template, self._config.read_chat_template(), self._engine.model_info()
         if given is not None:
-            return replace(own or ChatTemplate(source=given, special_tokens=info.special_tokens), source=given)
+            own = own or ChatTemplate(source=given, special_tokens=info.special_tokens)
+            return replace(own, source=given, tool_source=None)
         if own is None:
             raise ApiError(
                 f"the model {info.model_id} has no chat template, so it takes no messages; generate from a prompt, "

@@ -89,18 +89,20 @@ def weigh(value: Any, *, chars: bool = True, indent: int = 0) -> int:
 
     `chars`: by the texts' lengths too. `indent`: how much each level is moved in.
     """
-    if value is None or isinstance(value, str | int | float):
+    if not isinstance(value, dict | list | tuple):
         return 0
     meter, places, total = METER.get(), [(value, 0)], 0
     while places:
         place, depth = places.pop()
-        price = indent * depth + (len(place) if chars and isinstance(place, str) else 0)
-        total += price + 1
+        items = [*place, *place.values()] if isinstance(place, dict) else place
+        price = (1 + indent * depth) * len(items)
+        for item in items:
+            if isinstance(item, str):
+                price += len(item) if chars else 0
+            elif isinstance(item, dict | list | tuple):
+                places.append((item, depth + 1))
         meter.spend(price)
-        if isinstance(place, Mapping):
-            places.extend((item, depth + 1) for pair in place.items() for item in pair)
-        elif isinstance(place, list | tuple | set | frozenset):
-            places.extend((item, depth + 1) for item in place)
+        total += price
     return total
 
 
@@ -116,7 +118,7 @@ def pay_operation(operator: str, left: Any, right: Any) -> None:
             raise ValueError(f"an integer of more than {MAX_BITS} bits")
     elif operator == "*":
         for items, times in ((left, right), (right, left)):
-            if isinstance(items, Sequence) and isinstance(times, int):
+            if isinstance(items, str | list | tuple) and isinstance(times, int):
                 spend(_length(items) * max(times, 0))
     elif operator == "+":
         spend(_length(left) + _length(right))
@@ -188,4 +190,4 @@ def _pay_layout(layout: str, num_fields: int, arguments: Sequence[Any]) -> None:
 def _length(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
-    return len(value) * ITEM_COST if isinstance(value, Sequence) else 0
+    return len(value) * ITEM_COST if isinstance(value, list | tuple) else 0

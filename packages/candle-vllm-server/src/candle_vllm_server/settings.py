@@ -21,7 +21,6 @@ Group = Literal["model", "sampling", "server", "output"]
 
 MEBIBYTE = 1 << 20
 MAX_TOKENS = 1 << 24
-MAX_TEMPLATE_BYTES = 1 << 20
 DEFAULT_CHUNK = 8192
 
 T = TypeVar("T")
@@ -221,7 +220,7 @@ class Settings(BaseSettings):
     @field_validator("chat_template")
     @classmethod
     def _readable(cls, file: Path | None) -> Path | None:
-        return _checked(file, lambda: _text_of(file))
+        return _checked(file, lambda: AdapterConfig(chat_template=file))
 
     @field_validator("device")
     @classmethod
@@ -251,7 +250,7 @@ class Settings(BaseSettings):
             model_name=self.served_name,
             parser=self.enforce_parser,
             reasoning=self.reasoning_parser,
-            chat_template=_text_of(self.chat_template),
+            chat_template=self.chat_template,
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -287,18 +286,9 @@ class Settings(BaseSettings):
 def _checked(value: T, check: Callable[[], object]) -> T:
     try:
         check()
-    except (CandleVllmError, OSError, UnicodeDecodeError) as error:
+    except CandleVllmError as error:
         raise ValueError(str(error)) from error
     return value
-
-
-def _text_of(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    size = file.stat().st_size
-    if not 0 < size <= MAX_TEMPLATE_BYTES:
-        raise ValueError(f"{file} has {size} bytes; a chat template has 1 to {MAX_TEMPLATE_BYTES}")
-    return file.read_text(encoding="utf-8")
 
 
 def flags() -> dict[str, Flag]:

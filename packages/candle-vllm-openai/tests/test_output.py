@@ -131,6 +131,55 @@ def test_an_answer_that_merely_is_json_stays_an_answer() -> None:
             assert (parsed.content, parsed.tool_calls) == (text, [])
 
 
+def test_an_answer_in_json_streams_as_soon_as_it_is_seen_to_be_no_call() -> None:
+    for name in ("json", "llama", "auto"):
+        parser = OutputParser(name)
+        told = parser.feed('{"results": [') + parser.feed("1, 2")
+        assert "".join(event.text for event in told if isinstance(event, Text)) == '{"results": [1, 2'
+
+
+@pytest.mark.parametrize("order", [("name", "arguments"), ("arguments", "name")])
+def test_the_keys_of_a_call_come_in_any_order(order: tuple[str, str]) -> None:
+    written = {"name": '"add"', "arguments": '{"a":  1}'}
+    members = ", ".join(f'"{key}": {written[key]}' for key in order)
+    for name, text in (("json", f"{{{members}}}"), ("qwen", f'<tool_call>{{"id": 1, {members}}}</tool_call>')):
+        (call,) = parse_output(name, text).tool_calls
+        assert (call.function.name, call.function.arguments) == ("add", '{"a":  1}')
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [('"{\\"a\\": 1}"', '{"a": 1}'), ("null", "{}"), ("{}", "{}"), ('{\n "a": 1 }', '{\n "a": 1 }')],
+)
+def test_arguments_may_be_a_text_that_holds_them_or_null(written: str, arguments: str) -> None:
+    (call,) = parse_output("qwen", f'<tool_call>{{"name": "add", "arguments": {written}}}</tool_call>').tool_calls
+    assert call.function.arguments == arguments
+
+
+@pytest.mark.parametrize("written", ["[1]", "3", "{a: 1}", '"x"', '"[1]"', "{1", "nope"])
+def test_arguments_that_are_no_object_make_no_call(written: str) -> None:
+    text = f'<tool_call>{{"name": "add", "arguments": {written}}}</tool_call>'
+    parsed = parse_output("qwen", text)
+    assert (parsed.content, parsed.tool_calls) == (text, [])
+
+
+def test_a_call_behind_a_malformed_one_is_read() -> None:
+    parsed = parse_output("qwen", f"<tool_call>\nadd(1)\n</tool_call>\n{CALL}")
+    assert parsed.content == "<tool_call>\nadd(1)\n</tool_call>"
+    assert len(parsed.tool_calls) == 1
+
+
+def test_a_call_whose_last_brace_is_missing_is_whole() -> None:
+    parsed = parse_output("qwen", '<tool_call>{"name": "add", "arguments": {"a": 1}</tool_call>Done.')
+    assert (parsed.content, parsed.tool_calls[0].function.arguments) == ("Done.", '{"a": 1}')
+
+
+def test_a_call_without_arguments_has_none_unless_nothing_else_shows_that_it_is_one() -> None:
+    (call,) = parse_output("qwen", '<tool_call>{"name": "now"}</tool_call>').tool_calls
+    assert call.function.arguments == "{}"
+    assert parse_output("json", '{"name": "now"}').tool_calls == []
+
+
 def test_reasoning_and_code_fences_never_call() -> None:
     fenced = f"Example:\n```xml\n{CALL}\n```\nor\n~~~~\n```\n{CALL}\n~~~~\n"
     parsed = parse_output("qwen", f"<think>{CALL}</think>{fenced}{CALL}")

@@ -84,6 +84,7 @@ def test_no_more_is_held_back_than_may_become_a_mark(text: str, marks: list[str]
         ("~~~\n```\n<X>\n~~~\n<X>", "~~~\n```\n<X>\n~~~", 1),
         ("~~~a`b\n<X>\n~~~\n<X>", "~~~a`b\n<X>\n~~~", 1),
         ("```\n<X>\n``` \t\n<X>", "```\n<X>\n```", 1),
+        ("```\na ```\n<X>\n```\n<X>", "```\na ```\n<X>\n```", 1),
         ("```\n<X>\n```x\n<X>", "```\n<X>\n```x\n<X>", 0),
         ("<X>```\n<X>\n```", "```\n<X>\n```", 1),
         ("<X> \n ", "", 1),

@@ -10,6 +10,7 @@ from .search import JSON_SCALAR_END, WORD_END, Marks, marks_of, value_end
 
 MAX_WORD_CHARS = 256
 MAX_HELD_CHARS = 4096
+MAX_STRING_CHARS = 4096
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Event | None, None, T]
@@ -185,13 +186,23 @@ class Cursor:
                 return None
             yield None
 
-    def string(self) -> Steps[str]:
-        """One JSON string, as it is written, quotes and all."""
-        if (yield from self.peek()) != '"':
-            raise Malformed("expected a string")
-        parts: list[str] = []
-        yield from self.value(lambda part: parts.append(part))
-        return "".join(parts)
+    def string(self, limit: int = MAX_STRING_CHARS) -> Steps[str]:
+        """One JSON string, as it is written, quotes and all.
+
+        Raises:
+            Malformed: there is none, or it is longer than `limit` characters.
+        """
+        yield from self.expect('"')
+        parts = ['"']
+        while True:
+            text, mark = yield from self.upto('"', "\\", limit=limit)
+            limit -= len(text) + 2
+            parts += (text, self.take(1))
+            if mark == '"':
+                return "".join(parts)
+            if limit < 0:
+                raise Malformed("too long a string")
+            parts.append((yield from self.one()))
 
     def value(self, emit: Emit, *, depth: int = 0, stop: str = "") -> Steps[None]:
         """Pass one JSON value through `emit`, verbatim, piece by piece; brackets and quotes tell where it ends.

@@ -16,6 +16,7 @@ Body: TypeAlias = Callable[[Scanner, Offered], Steps[None]]
 
 _NAMES = ("name", "function", "tool_name")
 _NESTED = ("function", "tool_calls")
+_BESIDE = ("type", "id", "index", "tool_call_id")
 _ARGUMENTS = ("arguments", "parameters")
 
 
@@ -71,6 +72,8 @@ def call_object(stop: str = "", *, bare: bool = False, nesting: int = 2) -> Body
                 parts: list[str] = []
                 yield from scan.value(_into(parts), stop=stop)
                 held = "".join(parts)
+            elif bare and key not in _BESIDE:
+                raise Malformed(f"a call has no {key!r}")
             else:
                 yield from scan.value(_nowhere, stop=stop)
             if not (yield from scan.accept(",")):

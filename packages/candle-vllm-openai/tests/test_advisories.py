@@ -8,7 +8,7 @@ import pytest
 from endpoints import KINDS, parsed, said
 from field_uses import BASES, USES, Body, outputs, part, tool
 
-from candle_vllm_openai import FIELDS, ApiError, OpenAIAdapter, ScriptedEngine
+from candle_vllm_openai import FIELDS, ApiError, InferenceEngine, OpenAIAdapter, ScriptedEngine
 from candle_vllm_openai.fields import Endpoint
 
 INSTANCE = "http://169.254.169.254/latest/meta-data"
@@ -77,6 +77,26 @@ async def test_an_empty_prompt_harms_nothing(endpoint: Endpoint, fields: Body) -
             assert await said(adapter, parsed(endpoint, body))
         except ApiError as error:
             assert body is fields and error.status == 400 and error.param == next(iter(fields))
+
+
+FORMS = [
+    ("CVE-2025-48943", outputs(regex="(")),
+    ("CVE-2025-48944", outputs(json={"type": "string", "pattern": "["})),
+    ("llama.cpp#26600", outputs(grammar="start: " + "(" * 60_000 + '"a"' + ")" * 60_000)),
+    ("vocabulary", {"logit_bias": {"999999999": 5}}),
+]
+
+
+async def test_an_engine_outlives_what_it_cannot_follow() -> None:
+    """What only the engine can tell: a pattern that is none, a grammar too deep to read, a token that is not there."""
+    with InferenceEngine() as engine:
+        adapter = OpenAIAdapter(engine)
+        for _, fields in FORMS:
+            with pytest.raises(ApiError) as caught:
+                await said(adapter, parsed(CHAT, BASES[CHAT] | fields))
+            assert caught.value.status == 400
+            assert (caught.value.param or "").startswith(next(iter(fields)))
+        assert await said(adapter, parsed(CHAT, BASES[CHAT] | {"max_tokens": 1}))
 
 
 def numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

@@ -55,7 +55,15 @@ TOO_MUCH = [
     "{{ 'a'.zfill(width=10**9) }}",
     "{{ '\\t'.expandtabs(10**9) }}",
     "{{ 'a'.translate({97: 'b' * 10**6}) }}",
-    "{{ 'a'.encode().center(10**9) }}",
+    "{{ 'a'.encode() * 10**9 }}",
+    BIG + "{{ (big * 50).rfind('b' + big) }}",
+    BIG + "{{ (big * 50).strip('b' * 10**6 + 'a') }}",
+    BIG + "{{ (big * 50) | trim('b' * 10**6 + 'a') }}",
+    "{{ ('<!---->' * 10**6 | safe).striptags() }}",
+    "{{ ('f' * 10**6) | int(base=16) // (('f' * 5 * 10**5) | int(base=16)) }}",
+    "{{ strftime_now('%c' * 10**6) }}",
+    "{{ range(10**5) | select('in', range(10**5) | list) | list }}",
+    LONG + "{% for i in [1] recursive %}{% if loop.depth < 4 %}{{ loop(long) }}{% endif %}{% endfor %}",
     "{{ 'a' | center(10**9) }}",
     "{{ 'a' | indent(10**9, first=true) }}",
     BIG + "{{ ('a\\n' * 10**5) | indent(big) }}",
@@ -125,6 +133,12 @@ def test_a_broken_template_is_the_models_error(source: str) -> None:
     with pytest.raises(ApiError, match="not valid Jinja") as caught:
         PromptTemplate(ChatTemplate(source=source))
     assert (caught.value.status, caught.value.code) == (500, "chat_template_invalid")
+
+
+def test_what_a_template_says_of_an_error_is_cut() -> None:
+    with pytest.raises(ApiError, match=r"refuses these messages: x+$") as caught:
+        CompiledTemplate("{{ raise_exception('x' * 10**6) }}").render({}, 10.0)
+    assert len(str(caught.value)) < 1100
 
 
 def test_bounds_the_length_and_the_time_of_rendering(monkeypatch: pytest.MonkeyPatch) -> None:

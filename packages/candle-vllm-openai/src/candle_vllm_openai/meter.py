@@ -114,7 +114,7 @@ def pay_operation(operator: str, left: Any, right: Any) -> None:
             raise ValueError("a width that is an argument")
     elif isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
-        if operator in ("**", "*") and bits > MAX_BITS:
+        if operator != "+" and bits > MAX_BITS:
             raise ValueError(f"an integer of more than {MAX_BITS} bits")
     elif operator == "*":
         for items, times in ((left, right), (right, left)):
@@ -138,8 +138,10 @@ def pay_method(text: str, name: str, arguments: Sequence[Any], named: Mapping[st
             spend(width)
         case "expandtabs", [int() as width]:
             spend(width * len(text))
-        case "translate", _:
-            raise ValueError("texts are not translated here")
+        case (("strip" | "lstrip" | "rstrip" | "rfind" | "rindex" | "rpartition" | "rsplit"), [str() as part, *_]):
+            spend(len(text) * len(part))
+        case (("encode" | "striptags" | "translate"), _):
+            raise ValueError(f"texts have no {name} here")
     return arguments
 
 

@@ -25,10 +25,12 @@ from .errors import SERVER, ApiError
 from .meter import METER, Meter, metered, paid, pay_format, pay_indent, pay_method, pay_operation, spend, text_of, weigh
 
 MAX_INDENT = 16
+MAX_LAYOUT = 256
+MAX_REASON = 1000
 MAX_WIDTH = 100_000
 
 _STEPS, _CONCAT, _PAID, _WEIGHED = "for each", "~", "paid for", "weighed"
-_LEFT_OUT = ("pprint", "urlize", "wordwrap", "xmlattr")
+_LEFT_OUT = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
 _LAZY = frozenset("attr count d default first items join last length list map reverse tojson".split()) | frozenset(
     "reject rejectattr select selectattr".split()
 )
@@ -81,9 +83,11 @@ def _guarded(seconds: float) -> Iterator[None]:
     except ApiError:
         raise
     except TemplateError as error:
-        raise ApiError(f"the model's chat template refuses these messages: {error}", param="messages") from error
+        reason = str(error)[:MAX_REASON]
+        raise ApiError(f"the model's chat template refuses these messages: {reason}", param="messages") from error
     except Exception as error:  # a template is a foreign program: it can fail in any way
-        raise ApiError(f"the model's chat template fails on these messages: {error!r}", param="messages") from error
+        reason = repr(error)[:MAX_REASON]
+        raise ApiError(f"the model's chat template fails on these messages: {reason}", param="messages") from error
     finally:
         METER.reset(token)
 
@@ -91,7 +95,7 @@ def _guarded(seconds: float) -> Iterator[None]:
 class _Environment(ImmutableSandboxedEnvironment):
     """The immutable sandbox, with a price on every operation."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%", "//"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         pay_operation(operator, left, right)
@@ -101,8 +105,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str):
             args = tuple(pay_method(owner, __obj.__name__, args, kwargs))
-        elif isinstance(owner, bytes | bytearray):
-            raise TemplateError("bytes have no methods here")
         elif isinstance(owner, list | tuple):
             weigh(owner, chars=False)
         return paid(super().call(__context, __obj, *args, **kwargs))
@@ -192,6 +194,8 @@ def _price_of(name: str) -> Callable[[Sequence[Any], Mapping[str, Any]], None]:
         if name not in _LAZY:
             weigh(operands[0])
         match name, [*operands, *named.values()]:
+            case "trim", [text, str() as part]:
+                spend(len(text_of(text)) * len(part))
             case "replace", [text, old, new, *_]:
                 meter.pay_replacing(text_of(text), text_of(old), text_of(new))
             case "indent", [text, width, *_]:
@@ -279,6 +283,7 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(layout: str) -> str:
+    meter.check_width(layout, MAX_LAYOUT)
     return datetime.now().strftime(layout)
 
 

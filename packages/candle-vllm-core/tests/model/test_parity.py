@@ -84,9 +84,20 @@ def test_a_sharded_checkpoint_is_the_same_model(name: str, tmp_path: Path) -> No
 
 BF16 = ["llama, llama3 rope", "mistral, window 7", "ministral3", "mistral3, vision", "qwen2, tied", "qwen3"]
 BF16 += ["qwen3-next, other sizes, every expert", "olmo2", "olmo3", "granite", "smollm3, windows"]
-BF16 += ["ministral", "mixtral, every expert, tied", "qwen2-moe", "qwen3-moe", "phi", "phi3", "phi3, longrope, long"]
+BF16 += ["ministral", "mixtral, every expert, tied", "qwen2-moe, every expert", "qwen3-moe, every expert"]
+BF16 += ["phi", "phi3", "phi3, longrope, long"]
 BF16 += ["phi3, longrope, short", "stablelm", "cohere", "cohere2", "gpt-oss"]
-BF16 += ["gemma", "gemma2", "gemma3", "gemma3, vision", "glm", "glm4", "deepseek-v2", "deepseek-v2-lite", "deepseek-v3"]
+BF16 += [
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3, vision",
+    "glm",
+    "glm4",
+    "deepseek-v2, every expert",
+    "deepseek-v3, every expert",
+]
+"""Where a rounding may choose other experts, the errors of both are those of the choice: those models use all."""
 
 
 @pytest.mark.parametrize("name", BF16)
@@ -101,7 +112,7 @@ def test_bf16_is_as_near_to_fp32_as_transformers_in_bf16(name: str, tmp_path: Pa
     own_error, their_error = (((logits - right).norm() / right.norm()).item() for logits in (found, theirs))
     errors = {"own": f"{own_error:.1e}", "transformers": f"{their_error:.1e}"}
     record_property("parity in bf16", {"model": name} | errors)
-    assert own_error <= 1.1 * their_error
+    assert own_error <= their_error
     assert found.dtype == torch.float32
 
 

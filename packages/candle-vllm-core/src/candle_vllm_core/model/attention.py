@@ -42,8 +42,8 @@ class Attention(nn.Module):
         self.qk_norm = head_norm(a, load)
         self.sinks = load.tensor("sinks", a.heads) if a.sinks else None
 
-    def forward(self, x: Tensor, pass_: Pass, angles: Angles) -> Tensor:
-        """[tokens, dim] to the same; `angles` are the cosines and sines of this layer's rope."""
+    def forward(self, x: Tensor, pass_: Pass, angles: Angles, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual; `angles` are the cosines and sines of this layer's rope."""
         a = self.spec
         projected = self.qkv(x)
         gate, qkv = self._gate(projected) if a.gate else (None, projected)
@@ -54,11 +54,11 @@ class Attention(nn.Module):
             qk = self.qk_norm(qk)
         if angles is not None and a.rope is not None:
             qk = rotate(qk, *angles, interleaved=a.rope.interleaved)
-        q, k = qk.split_with_sizes((a.heads, a.kv_heads), 1)
+        q, k = qk.to(x.dtype).split_with_sizes((a.heads, a.kv_heads), 1)
         if a.query_growth is not None:
             q = q * _growth(a.query_growth, pass_.positions).to(q.dtype)
         found = pass_.attend(self.index, a, q, k, v, self.sinks).flatten(1)
-        result: Tensor = self.out(found if gate is None else found * sigmoid(gate))
+        result: Tensor = self.out(found if gate is None else found * sigmoid(gate), residual)
         return result
 
     def _gate(self, projected: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,14 +84,14 @@ class HeadNorm(nn.Module):
         for name, heads in (("q_norm", attention.heads), ("k_norm", attention.kv_heads)):
             shape = (heads, dim) if head_norm.heads == "each" else (dim,)
             weight, bias = norm_parameters(self.norm, load.within(name), *shape)
-            sides.append((weight.expand(heads, -1), None if bias is None else bias.expand(heads, -1)))
+            sides.append((weight.float().expand(heads, -1), None if bias is None else bias.float().expand(heads, -1)))
         (q_weight, q_bias), (k_weight, k_bias) = sides
         self.weight = torch.cat((q_weight, k_weight))
         self.bias = None if q_bias is None or k_bias is None else torch.cat((q_bias, k_bias))
 
     def forward(self, qk: Tensor) -> Tensor:
-        """[tokens, heads of q and k, head_dim] to the same."""
-        return normalise(self.norm, qk, self.weight, self.bias)
+        """[tokens, heads of q and k, head_dim] to the same in float32, so that what is rotated next is rounded once."""
+        return normalise(self.norm, qk.float(), self.weight, self.bias)
 
 
 class JointNorm(nn.Module):
@@ -142,8 +142,8 @@ class LatentAttention(nn.Module):
         self.to_key, self.to_value = up.view(a.heads, -1, a.kv_rank).split_with_sizes((a.nope_dim, a.value_head_dim), 1)
         self.out = Linear(("o_proj",), (dim,), a.heads * a.value_head_dim, load, bias=a.bias)
 
-    def forward(self, x: Tensor, pass_: Pass, angles: Angles) -> Tensor:
-        """[tokens, dim] to the same; `angles` are the cosines and sines of this layer's rope."""
+    def forward(self, x: Tensor, pass_: Pass, angles: Angles, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual; `angles` are the cosines and sines of this layer's rope."""
         a = self.spec
         nope, turning = self._queries(x).split_with_sizes((a.nope_dim, a.rope.dim), -1)
         latent, key = self.kv_down(x).split_with_sizes((a.kv_rank, a.rope.dim), -1)
@@ -153,7 +153,7 @@ class LatentAttention(nn.Module):
         q = torch.cat((_each_head(nope, self.to_key), turning), -1)
         k = torch.cat((self.kv_norm(latent)[:, None], key), -1)
         found = pass_.attend(self.index, a, q, k, None, None)
-        result: Tensor = self.out(_each_head(found, self.to_value.mT).flatten(1))
+        result: Tensor = self.out(_each_head(found, self.to_value.mT).flatten(1), residual)
         return result
 
     def _queries(self, x: Tensor) -> Tensor:

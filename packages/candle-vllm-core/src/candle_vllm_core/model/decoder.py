@@ -45,14 +45,18 @@ class Block(nn.Module):
     def forward(self, x: Tensor, pass_: Pass, angles: Angles) -> Tensor:
         """[tokens, dim] to the same."""
         seen = _through(self.attention_norm, x)
-        if self.residual == "parallel":
-            return self._added(self._added(x, self.attention(seen, pass_, angles)), self.feed_forward(seen))
-        x = self._added(x, _through(self.attention_out_norm, self.attention(seen, pass_, angles)))
-        found = self.feed_forward(_through(self.feed_forward_norm, x))
-        return self._added(x, _through(self.feed_forward_out_norm, found))
+        x = self._joined(x, self.attention, self.attention_out_norm, seen, pass_, angles)
+        if self.residual != "parallel":
+            seen = _through(self.feed_forward_norm, x)
+        return self._joined(x, self.feed_forward, self.feed_forward_out_norm, seen)
 
-    def _added(self, x: Tensor, part: Tensor) -> Tensor:
-        return x + part if self.scale == 1.0 else x + part * self.scale
+    def _joined(self, x: Tensor, part: nn.Module, out_norm: Norm | None, *seen: object) -> Tensor:
+        """x plus what a part makes of what it sees: added before that is rounded, if nothing is done to it before."""
+        if out_norm is None and self.scale == 1.0:
+            added: Tensor = part(*seen, residual=x)
+            return added
+        found = _through(out_norm, part(*seen))
+        return x + found if self.scale == 1.0 else x + found * self.scale
 
 
 def _through(norm: Norm | None, x: Tensor) -> Tensor:

@@ -88,8 +88,8 @@ class DeltaNet(nn.Module):
         self.norm = Norm(spec.norm, spec.value_dim, load.within("norm"))
         self.out = Linear(("out_proj",), (dim,), values, load, bias=False)
 
-    def forward(self, x: Tensor, pass_: Pass, angles: object) -> Tensor:
-        """[tokens, dim] to the same; positions are not looked at."""
+    def forward(self, x: Tensor, pass_: Pass, angles: object, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual; positions are not looked at."""
         inner = self.inner(x)
         found = x.new_empty(x.shape[0], self.spec.value_heads * self.spec.value_dim)
         states = pass_.recurrent(self.index)
@@ -99,7 +99,7 @@ class DeltaNet(nn.Module):
                 conv.zero_()
                 memory.zero_()
             found[row.start : row.stop] = self._sequence(inner[row.start : row.stop], conv, memory)
-        result: Tensor = self.out(found)
+        result: Tensor = self.out(found, residual)
         return result
 
     def _sequence(self, inner: Tensor, conv: Tensor, memory: Tensor) -> Tensor:

@@ -25,11 +25,11 @@ class Dense(nn.Module):
         self.gate_up = Linear(names, (width,) * len(names), dim, load, bias=dense.bias)
         self.down = Linear(("down_proj",), (dim,), width, load, bias=dense.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[tokens, dim] to the same."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual."""
         inner = self.gate_up(x)
         gate, up = inner.chunk(2, -1) if self.gated else (inner, inner.new_ones(()))
-        result: Tensor = self.down(self.act(gate, up))
+        result: Tensor = self.down(self.act(gate, up), residual)
         return result
 
 
@@ -81,8 +81,8 @@ class Sparse(nn.Module):
         gated = sparse.shared_gate
         self.shared_gate = Linear(("shared_expert_gate",), (1,), dim, load, bias=False) if gated else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[tokens, dim] to the same."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual."""
         experts, weights = self.router(x)
         order = experts.flatten().argsort(stable=True)
         counts = experts.flatten().bincount(minlength=self.gate_up.count).tolist()
@@ -92,7 +92,7 @@ class Sparse(nn.Module):
         result: Tensor = (in_turn * weights[..., None]).sum(1)
         if self.shared is not None:
             result = result + self._shared(self.shared, x)
-        return result.to(x.dtype)
+        return (result if residual is None else result + residual).to(x.dtype)
 
     def _shared(self, shared: Dense, x: Tensor) -> Tensor:
         result: Tensor = shared(x)

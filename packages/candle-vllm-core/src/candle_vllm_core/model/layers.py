@@ -94,9 +94,9 @@ class Linear(nn.Module):
         self.weight = load.matrix(names, rows, columns)
         self.bias = load.biases(names, rows) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[tokens, columns] to [tokens, rows of all]."""
-        return self.weight.matmul(x, self.bias)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[tokens, columns] to [tokens, rows of all], plus a residual of that shape."""
+        return self.weight.matmul(x, self.bias, residual)
 
 
 class Embedding(nn.Module):

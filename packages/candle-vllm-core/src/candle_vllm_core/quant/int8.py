@@ -41,12 +41,15 @@ class Int8Weight(Weight):
         """Less what a token is rounded with."""
         self._zero = torch.zeros(len(scale), dtype=torch.int32)
 
-    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
         wide = x.float()
         largest = wide.abs().amax(-1, True)
         found = self._product(_shifted(wide * (LARGEST / largest))).mul_(largest)
-        return (found if bias is None else found.add_(bias)).to(x.dtype)
+        for added in (bias, residual):
+            if added is not None:
+                found.add_(added)
+        return found.to(x.dtype)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`; the rounded matrix."""

@@ -22,9 +22,10 @@ class PackedWeight(Weight):
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
 
-    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
-        return _multiply(filled_up(x), self._packed, bias)[: x.shape[0]]
+        added = None if residual is None else filled_up(residual)
+        return _multiply(filled_up(x), self._packed, bias, added)[: x.shape[0]]
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
@@ -52,17 +53,21 @@ def packed_bytes(rows: int, columns: int, itemsize: int) -> int:
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether packed matrices of a type multiply right on this machine; tried once, against plain multiplication."""
     generator = torch.Generator().manual_seed(0)
-    plain, bias, x = (torch.randn(shape, generator=generator).to(dtype) for shape in ((48, 40), (48,), (3, 40)))
+    shapes = ((48, 40), (48,), (5, 40), (5, 48))
+    plain, bias, x, added = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(plain, None)
-        found, unpacked = _multiply(x, packed, bias), packed.to_dense()
+        found, unpacked = _multiply(x, packed, bias, added), packed.to_dense()
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
-    right = F.linear(x.float(), plain.float(), bias.float())
+    right = F.linear(x.float(), plain.float(), bias.float()) + added.float()
     near = torch.allclose(found.float(), right, rtol=0, atol=64 * torch.finfo(dtype).eps)
     return near and torch.equal(unpacked, plain)
 
 
-def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None, added: Tensor | None = None) -> Tensor:
+    if added is None:
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    else:
+        result = torch.ops.mkldnn._linear_pointwise.binary(x, added, packed, bias, "add")
     return result

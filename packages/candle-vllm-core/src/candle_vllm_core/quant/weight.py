@@ -16,8 +16,11 @@ class Weight(ABC):
     shape: tuple[int, int]
 
     @abstractmethod
-    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x [tokens, columns] times the transposed matrix, plus bias [rows]: [tokens, rows]."""
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """x [tokens, columns] times the transposed matrix, plus bias [rows], plus a residual: [tokens, rows].
+
+        A residual is added before the sum is rounded, where the device can.
+        """
 
     @abstractmethod
     def dense(self) -> Tensor:
@@ -35,9 +38,10 @@ class DenseWeight(Weight):
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._tensor = tensor
 
-    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`."""
-        return F.linear(x, self._tensor, bias)
+        found = F.linear(x, self._tensor, bias)
+        return found if residual is None else found + residual
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""

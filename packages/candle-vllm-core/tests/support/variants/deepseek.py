@@ -22,6 +22,7 @@ LATENT = {
 GROUPS = {"n_group": 4, "topk_group": 2}
 LITE = {"topk_method": "greedy", "q_lora_rank": None, "n_group": 1, "topk_group": 1, "n_shared_experts": 1}
 SHARP = YARN | {"mscale": 0.707, "mscale_all_dim": 0.707}
+EVERY = {"n_group": 1, "topk_group": 1, "n_routed_experts": 5}
 UNEVEN = YARN | {"mscale": 1.4, "mscale_all_dim": 0.6, "beta_fast": 4.0, "beta_slow": 0.5}
 
 
@@ -39,7 +40,9 @@ MODELS = {
     "deepseek-v2-lite": deepseek_v2(rope_parameters=UNEVEN, **LITE),
     "deepseek-v2, biases, tied": deepseek_v2(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
     "deepseek-v2, one group of four": deepseek_v2(topk_group=1, num_experts_per_tok=3, rope_parameters=LINEAR),
+    "deepseek-v2, every expert": deepseek_v2(rope_parameters=SHARP, **EVERY | {"topk_method": "greedy"}),
     "deepseek-v3": deepseek_v3(rope_parameters=SHARP),
+    "deepseek-v3, every expert": deepseek_v3(rope_parameters=SHARP, **EVERY),
     "deepseek-v3, uneven yarn": deepseek_v3(rope_parameters=UNEVEN, topk_group=3, first_k_dense_replace=2),
     "deepseek-v3, halves, weights as they are": deepseek_v3(rope_interleave=False, norm_topk_prob=False),
     "deepseek-v3, one group, biases": deepseek_v3(

@@ -39,6 +39,7 @@ MODELS = {
     "qwen2, windows": qwen2(use_sliding_window=True, sliding_window=9, max_window_layers=1),
     "qwen2-moe": qwen2_moe(),
     "qwen2-moe, some layers dense": qwen2_moe(decoder_sparse_step=2, norm_topk_prob=True, qkv_bias=False),
+    "qwen2-moe, every expert": qwen2_moe(num_experts=4, num_experts_per_tok=4),
     "qwen2-moe, windows": qwen2_moe(
         use_sliding_window=True, sliding_window=9, max_window_layers=2, mlp_only_layers=[1], rope_parameters=THETA
     ),
@@ -46,6 +47,7 @@ MODELS = {
     "qwen3, tied": qwen3(tie_word_embeddings=True, rope_parameters=THETA),
     "qwen3, windows": qwen3(use_sliding_window=True, sliding_window=5, layer_types=SLIDING),
     "qwen3-moe": qwen3_moe(head_dim=16),
+    "qwen3-moe, every expert": qwen3_moe(num_experts=4, num_experts_per_tok=4, head_dim=16),
     "qwen3-moe, some layers dense": qwen3_moe(
         mlp_only_layers=[0, 2], num_hidden_layers=4, norm_topk_prob=True, attention_bias=True, rope_parameters=YARN
     ),

@@ -2,8 +2,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from candle_vllm_openai import ApiError, ChatCompletionRequest, parse_request
+from candle_vllm_openai.parse import MAX_NESTING, _fault, _is_sound
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -275,3 +278,38 @@ def test_values_at_their_bounds_are_taken() -> None:
         "messages": HELLO["messages"] * 4096,
     }
     assert parse_request(fields).n == 128
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=3)
+    | st.just(b"x")
+    | st.just((1, "\ud800")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=2) | st.just("\ud800") | st.just(1), inner, max_size=3)
+        | inner.map(lambda value: nested_in_lists(value, 61))
+    ),
+    max_leaves=8,
+)
+
+
+def nested_in_lists(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@settings(max_examples=300)
+@given(anything)
+def test_what_is_found_sound_has_no_fault(value: Any) -> None:
+    assert not _is_sound(value) or _fault(value, 1) is None
+
+
+def test_the_quick_look_is_enough_for_a_usual_request() -> None:
+    assert _is_sound(HELLO | {"é": [1, 2.5, None, True, {"a": "日本"}], "deep": nested_in_lists(1, MAX_NESTING - 2)})
+    assert not _is_sound(nested_in_lists([], MAX_NESTING))
+    assert not _is_sound({"a": "\ud800"}) and not _is_sound({"a": float("nan")}) and not _is_sound({"a": 2**65})

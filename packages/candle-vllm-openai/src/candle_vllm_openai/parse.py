@@ -55,11 +55,49 @@ def check_json(value: object) -> None:
     Raises:
         ApiError: names the place.
     """
-    found = _fault(value, 1)
+    found = None if _is_sound(value) else _fault(value, 1)
     if found is not None:
         reason, keys = found
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
         raise ApiError(f"`{path[:80] or 'body'}` {reason}", param=path if keys else None)
+
+
+def _is_sound(value: object) -> bool:
+    """Whether nothing is wrong, found out level by level: much sooner than `_fault` finds out where something is."""
+    level: list[object] = [value]
+    for _ in range(MAX_NESTING):
+        inner: list[object] = []
+        texts: list[object] = []
+        for found in level:
+            kind = type(found)
+            if kind is str:
+                texts.append(found)
+            elif isinstance(found, dict):
+                texts += found
+                inner += found.values()
+            elif isinstance(found, list):
+                inner += found
+            elif not (found is None or kind is bool or _is_sound_number(found)):
+                return False
+        if not _are_unicode(texts):
+            return False
+        if not inner:
+            return True
+        level = inner
+    return False
+
+
+def _is_sound_number(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) <= MAX_INTEGER
+
+
+def _are_unicode(texts: list[object]) -> bool:
+    try:
+        return _is_unicode("".join(texts))  # type: ignore[arg-type]
+    except TypeError:
+        return False
 
 
 def _fault(value: object, depth: int) -> _Fault | None:
@@ -95,6 +133,8 @@ def _fault_within(items: Iterable[tuple[str | int, object]], depth: int) -> _Fau
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

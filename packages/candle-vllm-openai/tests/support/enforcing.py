@@ -29,7 +29,7 @@ from candle_vllm_openai.output import answer_grammar, offered, parsed
 from candle_vllm_openai.reasoning import ReasoningStyle
 from candle_vllm_openai.scanner import Parser
 
-EOS = "<|im_end|>"
+EOS, EOS_ID = "<|im_end|>", 1
 NAMES = ("get", "get_weather", "a.b-c_d", "search2")
 NO_JSON = frozenset({"deepseek", "minimax_m2", "glm4", "qwen_coder", "gemma", "pythonic"})
 """Formats that write arguments one by one, whose names cannot be any text."""

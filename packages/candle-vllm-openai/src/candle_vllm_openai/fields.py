@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 Status = Literal["honoured", "refused", "no-op"]
@@ -199,7 +201,11 @@ def num_fields(endpoint: Endpoint, status: Status) -> int:
     return sum(field.status == status for field in FIELDS[endpoint].values())
 
 
-def refusal(endpoint: Endpoint, path: str) -> str | None:
-    """Why the field at `path` is refused, or None if it is not."""
-    field = FIELDS[endpoint].get(path)
-    return f"is not honoured: {field.note}" if field is not None and field.status == "refused" else None
+@cache
+def refusals(endpoint: Endpoint, place: str) -> Mapping[str, str]:
+    """The fields directly at a place that are refused, and why; a place is a path with a dot at its end, or nothing."""
+    return {
+        path.removeprefix(place): f"is not honoured: {field.note}"
+        for path, field in FIELDS[endpoint].items()
+        if path.startswith(place) and field.status == "refused"
+    }

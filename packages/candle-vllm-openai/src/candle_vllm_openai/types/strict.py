@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..fields import FIELDS, Endpoint, refusal
+from ..fields import FIELDS, Endpoint, refusals
 
 MAX_FIELDS = 256
 
@@ -30,10 +30,10 @@ class Strict(BaseModel):
         if len(data) > MAX_FIELDS:
             raise invalid(f"has {len(data)} fields; no object has more than {MAX_FIELDS}")
         given = {name: value for name, value in data.items() if value is not None}
-        for name in given if cls.table_path is not None else ():
-            reason = refusal(cls.endpoint, f"{cls.table_path}{name}")
-            if reason is not None:
-                raise unsupported(reason, name)
+        refused = {} if cls.table_path is None else refusals(cls.endpoint, cls.table_path)
+        for name in given:
+            if name in refused:
+                raise unsupported(refused[name], name)
         return given
 
 

@@ -99,6 +99,15 @@ def test_a_template_that_looks_for_tools_in_the_system_message_finds_them_there(
     assert "## get_weather" in prompt
 
 
+@pytest.mark.parametrize("name", ["mistral-v3", "mistral-nemo", "gemma-2", "gemma-3", "aya-expanse"])
+def test_the_user_speaks_once_where_turns_have_to_change(name: str) -> None:
+    template, more = chat_template(name), {"role": "user", "content": "And now?"}
+    once = {"role": "user", "content": "Weather?\n\nAnd now?"}
+    assert rendered(template, [ASK, more]) == reference(template, [once])
+    answer = {"role": "assistant", "content": "Sunny."}
+    assert rendered(template, [ASK, more, answer, ASK]) == reference(template, [once, answer, ASK])
+
+
 PARTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 ONLY_LISTS = (
     "{% for m in messages %}{% for p in m.content %}{% if p.type == 'text' %}<{{ p.text }}>{% endif %}{% endfor %}"
@@ -135,6 +144,13 @@ def test_content_beside_calls_goes_to_the_reasoning_where_both_are_refused() -> 
     ]
     prompt = rendered(chat_template("gpt-oss"), messages, tools=TOOLS)
     assert "<|channel|>analysis<|message|>Hm.\n\nI look.<|end|>" in prompt
+
+
+def test_what_is_said_with_several_calls_stands_before_the_first_of_them() -> None:
+    said = {"role": "assistant", "content": "Let me see.", "tool_calls": [FIRST, SECOND]}
+    prompt = rendered(chat_template("gpt-oss"), [ASK, said, *TWO_CALLS[3:1:-1]], tools=TOOLS)
+    places = [prompt.find(each) for each in ("Let me see.", "to=functions.now", "12", "to=functions.get_weather")]
+    assert -1 not in places and places == sorted(places) and prompt.count("Let me see.") == 1
 
 
 def test_descriptions_that_a_template_asks_for_are_empty_where_there_are_none() -> None:

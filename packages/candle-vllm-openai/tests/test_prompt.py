@@ -194,7 +194,7 @@ def test_ids_are_shortened_for_a_template_that_takes_short_ones_only() -> None:
 
 
 def test_a_template_that_refuses_the_messages_is_the_clients_error() -> None:
-    twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    twice = [ASK, {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}, ASK]
     with pytest.raises(ApiError, match="must alternate") as caught:
         rendered(chat_template("mistral-v3"), twice)
     assert (caught.value.status, caught.value.param) == (400, "messages")

@@ -35,6 +35,8 @@ class Abilities:
 
     system: bool = True
     """Messages of role system."""
+    repeats: bool = True
+    """Whether two messages of the user may follow each other."""
     tools: Literal["variable", "message"] | None = "variable"
     """Where it looks for the tools: in a variable of its own, or in the system message; None if it does not."""
     bare_tools: bool = True
@@ -70,6 +72,7 @@ def abilities_of(render: Render) -> Abilities:
     probe = replace(probe, parts="user" not in texts)
     found = replace(
         found,
+        repeats=probe.repeats(),
         tools=probe.place_of_tools(),
         bare_tools=probe.takes_tool({}),
         bare_parameters=probe.takes_tool({"description": "x", "parameters": _UNDESCRIBED}),
@@ -120,6 +123,10 @@ class _Probe:
         if self.shows(self.asked(*probes[role], tools=[_tool("f")])):
             return True
         return role != "user" and self.shows(self.asked(*probes[role][:1], _user([_part("x")]), *probes[role][2:]))
+
+    def repeats(self) -> bool:
+        """Whether the user may speak twice."""
+        return self.shows(self.asked(self._ask(), _user([_part(NEEDLE)] if self.parts else NEEDLE)))
 
     def place_of_tools(self) -> Literal["variable", "message"] | None:
         tools = [_tool(NEEDLE)]

@@ -65,7 +65,7 @@ class Dialogue:
             entries, described = self._telling_of(described, entries), []
         if not self._can.system:
             entries = [_as_user(entry) if entry.data["role"] in SYSTEM else entry for entry in entries]
-        return {"messages": _together(entries), "tools": described or None}
+        return {"messages": self._together(entries), "tools": described or None}
 
     def _entry(self, message: Message, names: dict[str, str]) -> _Entry:
         if self._can.calls:
@@ -140,6 +140,20 @@ class Dialogue:
         text = TOOLS_TEXT.format(tools=lines, how=self._how)
         return [_Entry(system | {"content": _joined(system["content"], text)}), *entries]
 
+    def _together(self, entries: Iterable[_Entry]) -> list[Data]:
+        """The messages; what became the user's is one with the user's beside it, and all of it if turns must change."""
+        together: list[_Entry] = []
+        for entry in entries:
+            last = together[-1] if together else None
+            if last is None or not last.data["role"] == entry.data["role"] == "user":
+                together.append(entry)
+            elif entry.moved or last.moved or not self._can.repeats:
+                content = _joined(last.data["content"], entry.data["content"])
+                together[-1] = _Entry(last.data | entry.data | {"content": content}, moved=entry.moved or last.moved)
+            else:
+                together.append(entry)
+        return [entry.data for entry in together]
+
 
 def _described(parameters: Data) -> Data:
     """A schema whose properties all have a description."""
@@ -155,35 +169,23 @@ def _described(parameters: Data) -> Data:
 
 def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:
     """Every call in a message of its own, its result behind it; what was said with them stands before the first."""
-    waiting: dict[str, Message] = {}
+    calls: dict[str, ToolCall] = {}
+    spoken: Message | None = None
     for message in messages:
         if message.tool_calls:
-            first, *others = ([call] for call in message.tool_calls)
-            alone = [message.model_copy(update={"tool_calls": first})]
-            alone += [Message(role="assistant", tool_calls=call) for call in others]
-            waiting = {each.tool_calls[0].id: each for each in alone if each.tool_calls}
+            calls, spoken = {call.id: call for call in message.tool_calls}, message
             continue
         if message.role == "tool":
-            yield waiting.pop(message.tool_call_id or "")
+            alone = [calls[message.tool_call_id or ""]]
+            yield (
+                spoken.model_copy(update={"tool_calls": alone}) if spoken else Message.assistant_with_tool_calls(alone)
+            )
+            spoken = None
         yield message
 
 
 def _as_user(entry: _Entry) -> _Entry:
     return _Entry({"role": "user", "content": entry.data["content"]}, moved=True)
-
-
-def _together(entries: Iterable[_Entry]) -> list[Data]:
-    """The messages; what became the user's is one with the user's beside it, for turns may have to change."""
-    together: list[_Entry] = []
-    for entry in entries:
-        last = together[-1] if together else None
-        moved = entry.moved or (last is not None and last.moved)
-        if last is not None and moved and last.data["role"] == entry.data["role"] == "user":
-            content = _joined(last.data["content"], entry.data["content"])
-            together[-1] = _Entry(last.data | entry.data | {"content": content}, moved=True)
-        else:
-            together.append(entry)
-    return [entry.data for entry in together]
 
 
 def _calls_as_json(calls: Sequence[ToolCall]) -> str:

@@ -130,14 +130,15 @@ def test_events_come_with_the_text_that_makes_them_known() -> None:
 
 
 def test_the_position_is_where_the_text_of_an_event_ends() -> None:
-    parser, text = Parser(prose("<X>")), "Some words <X> and more."
-    told = [(event, parser.position) for event in parser.read(text)] + [
-        (event, parser.position) for event in parser.read_end()
-    ]
-    for event, position in told:
-        if isinstance(event, Text):
-            assert text[:position].endswith(event.text)
-    assert parser.position == len(text)
+    text = "Some words <X> and more."
+    for pieces in ([text], list(text)):
+        parser, read = Parser(prose("<X>")), []
+        for piece in pieces:
+            read += [(event, parser.position) for event in parser.read(piece)]
+        read += [(event, parser.position) for event in parser.read_end()]
+        for event, position in read:
+            assert not isinstance(event, Text) or text[:position].endswith(event.text)
+        assert parser.position == len(text)
 
 
 def test_what_a_grammar_leaves_unread_is_text() -> None:
@@ -192,6 +193,7 @@ def seconds(format: str, text: str) -> float:
         ("qwen", lambda n: '<tool_call>{"function": ' * n),
         ("deepseek", lambda n: "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>" * n),
         ("auto", lambda n: "<" * 8 * n),
+        ("harmony", lambda n: "<|channel|>" * n),
         ("pythonic", lambda n: "[search(tags=[" + "1, " * n),
         ("gemma", lambda n: "<|tool_call>call:search{a:" + "{b:" * n),
         ("qwen", lambda n: "```\n" * n),

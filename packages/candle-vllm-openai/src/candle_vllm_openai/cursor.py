@@ -148,13 +148,15 @@ class Cursor:
         if self._closed and any(mark.startswith(self._buffer[self._at :]) for mark in marks):
             self._take(len(self._buffer))
 
-    def text(self, *marks: str, limit: int | None = None) -> Steps[str]:
-        """The text up to the first mark, whole; the mark is taken.
+    def text(self, mark: str, *, limit: int | None = None, but: tuple[str, ...] = ()) -> Steps[str]:
+        """The text up to a mark, whole; the mark is taken.
 
         Raises:
-            Malformed: no mark comes, or none within `limit` characters.
+            Malformed: it does not come, or not within `limit` characters, or one of `but` comes before it.
         """
-        text, mark = yield from self.upto(*marks, limit=limit)
+        text, found = yield from self.upto(mark, *but, limit=limit)
+        if found != mark:
+            raise Malformed(f"expected {mark!r}, found {found!r}")
         self.take(len(mark))
         return text
 

@@ -280,7 +280,7 @@ def _said(variant: Variant, text: str) -> str:
 
 
 def _next(variant: Variant) -> str:
-    return "<|start|>assistant" if variant.format == "harmony" else "\n\n"
+    return "" if variant.format == "harmony" else "\n\n"
 
 
 def _thought(variant: Variant, text: str) -> str:

@@ -72,10 +72,10 @@ def call_object(stop: str = "", *, bare: bool = False, nesting: int = 2) -> Body
                 parts: list[str] = []
                 yield from scan.value(_into(parts), stop=stop)
                 held = "".join(parts)
-            elif bare and key not in _BESIDE:
-                raise Malformed(f"a call has no {key!r}")
-            else:
+            elif key in _BESIDE:
                 yield from scan.value(_nowhere, stop=stop)
+            else:
+                raise Malformed(f"a call has no {key[:MAX_NAME_CHARS]!r}")
             if not (yield from scan.accept(",")):
                 yield from scan.closing("}") if begun else scan.expect("}")
                 break

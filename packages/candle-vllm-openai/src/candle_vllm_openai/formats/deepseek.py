@@ -28,9 +28,11 @@ def calls(scan: Scanner, offered: Offered) -> Steps[None]:
 
 def call(scan: Scanner, offered: Offered) -> Steps[None]:
     """Behind the mark before each call: `name<sep>{...}`, or `function<sep>name` and the arguments in a fence."""
-    head = (yield from scan.text(SEPARATOR, limit=MAX_NAME_CHARS)).strip()
+    head = (yield from scan.text(SEPARATOR, limit=MAX_NAME_CHARS, but=(CALLS, CALL, CALL_END))).strip()
     if (yield from scan.peek()) == "{":
         yield from begin(scan, head, offered, stop=CALL_END)
+    elif head != "function":
+        raise Malformed("expected a function")
     else:
         name, _ = yield from scan.upto("\n", "```", "{", limit=MAX_NAME_CHARS)
         fenced = yield from scan.accept("```")

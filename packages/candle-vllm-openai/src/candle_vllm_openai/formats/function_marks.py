@@ -15,7 +15,7 @@ FUNCTION, ARGUMENTS, RETURN = "✿FUNCTION✿", "✿ARGS✿", "✿RETURN✿"
 def call(scan: Scanner, offered: Offered) -> Steps[None]:
     """Behind the first mark."""
     yield from scan.expect(":")
-    name = yield from scan.text(ARGUMENTS, limit=MAX_NAME_CHARS)
+    name = yield from scan.text(ARGUMENTS, limit=MAX_NAME_CHARS, but=(FUNCTION,))
     yield from scan.expect(":")
     yield from begin(scan, name.strip(), offered, stop=FUNCTION)
 

@@ -15,8 +15,10 @@ END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
 ENDS = (END, RETURN)
 MAX_HEADER_CHARS = 512
 
-_TO = re.compile(r"\bto=([^\s<]+)")
-_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
+_HEADER = re.compile(
+    r"(?:<\|start\|>)?\s*(?:assistant)?\s*(?:to=(?P<to>[^\s<]+))?\s*(?:<\|channel\|>\s*(?P<channel>\w+))?\s*"
+    r"(?:to=(?P<also_to>[^\s<]+))?\s*(?:<\|constrain\|>)?\s*\w*\s*"
+)
 
 
 def harmony(offered: Offered) -> Grammar:
@@ -36,15 +38,18 @@ def message(begun: str = "") -> Body:
     """One message behind the mark that begins it; it is text, all of it, if it is on no channel."""
 
     def body(scan: Scanner, offered: Offered) -> Steps[None]:
-        header = begun + (yield from scan.text(MESSAGE, limit=MAX_HEADER_CHARS))
-        recipient, channel = _TO.search(header), _CHANNEL.search(header)
+        header = begun + (yield from scan.text(MESSAGE, limit=MAX_HEADER_CHARS, but=(START, CALL, *ENDS)))
+        found = _HEADER.fullmatch(header)
+        if found is None:
+            raise Malformed("a message on no channel")
+        recipient, channel = found["to"] or found["also_to"], found["channel"]
         if recipient is not None:
-            yield from begin(scan, recipient[1].removeprefix("functions."), offered, stop="<|")
+            yield from begin(scan, recipient.removeprefix("functions."), offered, stop="<|")
             yield from scan.closing(CALL, *ENDS)
-        elif channel is not None and channel[1] == "analysis":
+        elif channel == "analysis":
             scan.forget()
             yield from scan.reasoning(*ENDS)
-        elif channel is not None and channel[1] in ("final", "commentary"):
+        elif channel in ("final", "commentary"):
             scan.forget()
             yield from scan.until(*ENDS, emit=Text)
             scan.forget()

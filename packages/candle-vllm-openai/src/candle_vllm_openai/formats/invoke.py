@@ -15,7 +15,8 @@ _TEXT = frozenset({"string"})
 _VALUE = frozenset({"boolean", "integer", "number", "array", "object", "null"})
 QUOTE, NAME, NAMES = text('"'), text(' name="'), '[^"]+'
 STRING = ' string="{}">'
-_STRING = re.compile(r'string\s*=\s*"(true|false)"')
+_KINDS = {None: None, "true": _TEXT, "false": _VALUE}
+_STRING = re.compile(r'\s*(?:string\s*=\s*"(true|false)"\s*)?')
 
 
 def invokes(namespace: str = "") -> Body:
@@ -31,9 +32,10 @@ def invokes(namespace: str = "") -> Body:
         members = Members(name, offered)
         while (yield from scan.expect(parameter, invoke_end)) == parameter:
             key = yield from scan.text('"', limit=MAX_NAME_CHARS)
-            says = _STRING.search((yield from scan.text(">", limit=MAX_NAME_CHARS)))
-            kinds = None if says is None else _TEXT if says[1] == "true" else _VALUE
-            yield from members.member(scan, key, parameter_end, kinds=kinds)
+            says = _STRING.fullmatch((yield from scan.text(">", limit=MAX_NAME_CHARS)))
+            if says is None:
+                raise Malformed("expected '>'")
+            yield from members.member(scan, key, parameter_end, kinds=_KINDS[says[1]])
         yield members.end()
         yield CallEnd()
 

@@ -27,7 +27,7 @@ def section(scan: Scanner, offered: Offered) -> Steps[None]:
     """Kimi's calls: `functions.name:0` and the arguments, each between marks."""
     num_calls = 0
     while (yield from scan.accept(CALL)):
-        written = (yield from scan.text(CALL_ARGUMENTS, limit=MAX_NAME_CHARS)).strip()
+        written = (yield from scan.text(CALL_ARGUMENTS, limit=MAX_NAME_CHARS, but=(SECTION, CALL, CALL_END))).strip()
         name = written.removeprefix("functions.").rpartition(":")[0] or written
         yield from begin(scan, name, offered, stop=CALL_END)
         yield from scan.closing(CALL_END)

@@ -26,7 +26,9 @@ def body(scan: Scanner, offered: Offered) -> Steps[None]:
             name, mark = yield from scan.upto(ARGUMENTS, CALL_ID, "{", OPENING, limit=MAX_NAME_CHARS)
             check(name.strip(), offered)
             if mark == CALL_ID:
-                yield from scan.text(ARGUMENTS, limit=MAX_NAME_CHARS)
+                scan.take(len(mark))
+                yield from scan.word()
+                yield from scan.expect(ARGUMENTS)
             elif mark == ARGUMENTS:
                 scan.take(len(mark))
             yield from begin(scan, name.strip(), offered)

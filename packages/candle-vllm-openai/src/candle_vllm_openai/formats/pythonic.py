@@ -54,7 +54,7 @@ def python_call(scan: Scanner, offered: Offered, *, suffix: str = "") -> Steps[N
         yield members.begin(key or order[0])
         order = [each for each in order if each != (key or order[0])]
         if value:
-            yield CallArguments(PYTHON.word(value))
+            yield CallArguments(value)
         else:
             yield from PYTHON.value(scan)
         if not (yield from scan.accept(",")):
@@ -67,14 +67,15 @@ def python_call(scan: Scanner, offered: Offered, *, suffix: str = "") -> Steps[N
 
 
 def _key(scan: Scanner) -> Steps[tuple[str, str]]:
-    """The name before a value, or else, if a word came, that word, which is the value."""
+    """The name before a value, or else, if a word came that is the value, its JSON."""
     char = yield from scan.peek()
     if not (char.isalnum() or char == "_"):
         return "", ""
     word = yield from scan.word()
+    yield from scan.peek()
     if (yield from scan.accept("=")):
         return word, ""
-    return "", word
+    return "", PYTHON.word(word)
 
 
 def _begins(scan: Scanner) -> Steps[bool]:

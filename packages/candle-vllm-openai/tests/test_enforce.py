@@ -188,6 +188,45 @@ def test_marks_are_written_as_the_vocabulary_has_them(adapter: OpenAIAdapter) ->
     assert list(write("<TOOLCALL>")) == ['"<TOOLCALL>"']
 
 
+@pytest.mark.parametrize(
+    ("value", "good", "bad"),
+    [
+        ({"type": "string", "pattern": "^a|b$"}, ["ax", "xb"], ["xay", ""]),
+        ({"type": "string", "pattern": r"^\d{2}/[\w-]+$"}, ["12/a-b"], ["12/", "1/a", "12/a b"]),
+        ({"type": "string", "pattern": "a.c", "maxLength": 4}, ["abc", "xabc"], ["ab", "xxabc"]),
+        ({"type": "string", "format": "date"}, ["2024-02-28"], ["2024-02-30", "2024-13-01", "soon"]),
+        ({"type": "string", "format": "ipv6"}, ["::1", "1:2:3:4:5:6:7:8", "fe80::1:2"], ["1:2", "1::2::3", "::g"]),
+        ({"type": "string", "minLength": 20}, ["a" * 20], ["a" * 19, "a\n</parameter>" + "b" * 20]),
+        ({"enum": ["red", "dark blue"]}, ["dark blue"], ["blue", '"red"']),
+        ({"enum": ["red", 7, None]}, ["red", "7", "null"], ["8", '"red"']),
+        ({"type": ["string", "null"]}, ["null", "nullify", "12", ""], []),
+        (
+            {"anyOf": [{"type": "integer", "maximum": 5}, {"type": "string", "maxLength": 3}]},
+            ["5", "-3", "abc"],
+            ["12", "abcd"],
+        ),
+        ({"$ref": "#/$defs/word"}, ["abc"], ["ABC", "ab1"]),
+        ({"allOf": [{"$ref": "#/$defs/word"}, {"maxLength": 2}]}, ["ab"], ["abc"]),
+        ({"type": "boolean"}, ["true"], ["True", '"true"']),
+        ({"type": "array", "items": {"$ref": "#/$defs/word"}}, ['["a", "b"]'], ['["A"]', "a"]),
+    ],
+)
+def test_values_written_as_they_stand_are_what_the_schema_says(
+    plain: Noise, value: Any, good: list[str], bad: list[str]
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": value},
+        "required": ["a"],
+        "$defs": {"word": {"type": "string", "pattern": "^[a-z]+$"}},
+    }
+    call = "<tool_call>\n<function=f>\n<parameter=a>\n{}\n</parameter>\n</function>\n</tool_call>"
+    request = asked("f", schema=schema, tool_choice="required")
+    assert [text for text in good if not takes(plain, request, call.format(text), "qwen_coder")] == []
+    assert [text for text in bad if takes(plain, request, call.format(text), "qwen_coder")] == []
+    assert {verdict(request, FORMATS["qwen_coder"], call.format(text)) for text in good} == {"valid"}
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_random_model_answers_as_it_is_asked(adapter: OpenAIAdapter, strict: bool) -> None:
     fields = {"tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 500, "seed": 1}

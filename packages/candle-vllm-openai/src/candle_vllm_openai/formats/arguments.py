@@ -25,12 +25,12 @@ BOUNDS = UNCLEAR | {"enum", "const", "anyOf", "oneOf", "allOf", "pattern", "form
 _JSON = {
     "null": "null|None",
     "boolean": "true|false|True|False",
-    "integer": r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?",
-    "number": r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?",
+    "integer": r"-?[0-9](?s:.*)",
+    "number": r"-?[0-9](?s:.*)",
     "array": r"\[(?s:.*)",
     "object": r"\{(?s:.*)",
 }
-"""What a text looks like that is read as JSON of some type: a string must not, where that type is allowed."""
+"""What texts look like, or begin with, that are JSON of some type: a string must not, where that type is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +65,32 @@ class Value:
         """The expression for the value and a mark after it: a string as it stands, anything else as JSON."""
         schema = self._plain
         kinds = kinds_of(schema) or (ALL_KINDS if BOUNDS & schema.keys() else TEXT)
-        if kinds == TEXT:
-            return self._string(mark)
-        others = f"{self._others(schema, kinds)} {self.rules.mark(mark)}"
+        values = values_of(schema)
+        if kinds != TEXT and values is not None:
+            listed = [text(value if isinstance(value, str) else json.dumps(value)) for value in values]
+            return self.rules.upto(self.rules.terminal(" | ".join(listed)), mark)
         if "string" not in kinds or not schema.keys().isdisjoint(UNCLEAR):
-            return others
-        return one_of([self._string(mark, kinds), others])
+            return f"{self._json(self._other(kinds) if 'string' in kinds else self.schema)} {self.rules.mark(mark)}"
+        string = self._string(mark, kinds)
+        longer = kinds - TEXT - WORDS.keys()
+        return one_of([string, f"{self._json(self._other(longer))} {self.rules.mark(mark)}"]) if longer else string
 
-    def _string(self, mark: str, kinds: frozenset[str] = frozenset()) -> str:
-        """A string up to a mark that is not in it; one that does not look like JSON of the other `kinds`."""
+    def _string(self, mark: str, kinds: frozenset[str] = TEXT) -> str:
+        """A string up to a mark that is not in it, or a word for a value of the other `kinds`.
+
+        Only one of all that may stand here goes on with what was written, so a string must not begin like the others.
+        """
         schema = self._plain
         self._check_format(schema)
         bounds = [terminal_of(schema, self.rules, self.path), f"~/(?s:.*){escaped(mark)}(?s:.*)/"]
-        if others := "|".join(dict.fromkeys(_JSON[kind] for kind in sorted(kinds - {"string"}))):
+        if others := "|".join(dict.fromkeys(_JSON[kind] for kind in sorted(kinds - TEXT))):
             bounds.append(f"~/{SPACE_CLASS}*({others}){SPACE_CLASS}*/")
-        return self.rules.upto(self.rules.terminal(" & ".join([*bounds, ANY]), self.path), mark)
+        words = [text(word) for kind in sorted(kinds & WORDS.keys()) for word in WORDS[kind]]
+        string = self.rules.terminal(" & ".join([*bounds, ANY]), self.path)
+        return self.rules.upto(self.rules.terminal(" | ".join([string, *words])) if words else string, mark)
 
-    def _others(self, schema: Schema, kinds: frozenset[str]) -> str:
-        """What is no string."""
-        values = values_of(schema)
-        others = kinds - {"string"}
-        if values is not None:
-            return one_of([text(json.dumps(value)) for value in values if not isinstance(value, str)] or [NOTHING])
-        words = [text(word) for kind in sorted(others) for word in WORDS.get(kind, ())]
-        if others <= WORDS.keys():
-            return one_of(words)
-        return self._json({"allOf": [self.schema, {"type": sorted(others)}]} if "string" in kinds else self.schema)
+    def _other(self, kinds: frozenset[str]) -> Schema:
+        return {"allOf": [self.schema, {"type": sorted(kinds - TEXT)}]}
 
     def _json(self, schema: Schema | bool) -> str:
         whole = with_definitions(schema, self.tool.schema)

@@ -180,6 +180,22 @@ def test_a_call_without_arguments_has_none_unless_nothing_else_shows_that_it_is_
     assert parse_output("json", '{"name": "now"}').tool_calls == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qwen", "<tool_call>" + '{"function": ' * 5000),
+        ("json", '{"tool_calls": [' * 5000),
+        ("json", '{"arguments": {"a": ' + "[" * 5000 + "]" * 5000 + '}, "name": "add"} '),
+        ("qwen", '<tool_call>{"name": "add", "arguments": {"a": ' + "[" * 5000),
+        ("pythonic", "[add(a=" + "[" * 5000),
+        ("gemma", "<|tool_call>call:add{a:" + "{a:" * 5000),
+    ],
+)
+def test_however_deep_a_text_nests_it_is_read_to_its_end(name: str, text: str) -> None:
+    parsed = parse_output(name, text)
+    assert (parsed.content == text) is not bool(parsed.tool_calls)
+
+
 def test_reasoning_and_code_fences_never_call() -> None:
     fenced = f"Example:\n```xml\n{CALL}\n```\nor\n~~~~\n```\n{CALL}\n~~~~\n"
     parsed = parse_output("qwen", f"<think>{CALL}</think>{fenced}{CALL}")

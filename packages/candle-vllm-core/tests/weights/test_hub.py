@@ -20,6 +20,7 @@ FILES = {
     "config.json": b'{"model_type": "llama"}',
     "tokenizer.json": b"{}",
     "chat_template.jinja": b"{{ messages }}",
+    "additional_chat_templates/tool_use.jinja": b"{{ tools }}",
     "merges.txt": b"a b",
     "tokenizer.model": b"spm",
     "model.safetensors": b"weights",
@@ -28,7 +29,15 @@ FILES = {
     "onnx/config.json": b"{}",
     "consolidated.safetensors": b"the same again",
 }
-WANTED = {"config.json", "tokenizer.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "model.safetensors"}
+WANTED = {
+    "config.json",
+    "tokenizer.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "tokenizer.model",
+    "model.safetensors",
+    "additional_chat_templates/tool_use.jinja",
+}
 PROGRAM = """
 import sys
 from candle_vllm_core.errors import ModelLoadError
@@ -130,7 +139,7 @@ def test_a_model_is_fetched_once_then_found_offline(hub: Hub, tmp_path: Path) ->
     assert (status, Path(path).is_relative_to(tmp_path)) == (0, True)
     assert {str(file.relative_to(path)) for file in Path(path).rglob("*.*")} == WANTED
     assert {(Path(path) / name).read_bytes() for name in WANTED} == {FILES[name] for name in WANTED}
-    assert "Fetching 6 files" in shown
+    assert "Fetching 7 files" in shown
     hub.asked.clear()
     assert fetch("acme/tiny", tmp_path, hub.address, HF_HUB_OFFLINE="1")[:2] == (0, path)
     assert not hub.asked

@@ -17,7 +17,8 @@ from huggingface_hub.errors import (
 from ..errors import ModelLoadError
 
 FILES = ["*.json", "model*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
-IN_FOLDERS = ["*/*"]
+IN_FOLDERS = ["*/*.json", "*/*.safetensors", "*/*.txt", "*/tokenizer.model"]
+"""Folders hold other forms of the same model; only chat templates are taken from them."""
 
 
 def fetch(model_id: str) -> Path:

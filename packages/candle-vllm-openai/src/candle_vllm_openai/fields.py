@@ -82,7 +82,8 @@ _SAMPLING = [
 _CHAT = [
     Field("messages", "honoured"),
     *_SAMPLING,
-    *_rows("honoured", "max_completion_tokens logprobs top_logprobs"),
+    *_rows("honoured", "max_completion_tokens top_logprobs"),
+    Field("logprobs", "honoured", "of the content's tokens; those of reasoning and of calls are left out"),
     Field("response_format", "honoured"),
     Field("response_format.type", "honoured"),
     Field("response_format.json_schema", "honoured"),

@@ -19,6 +19,7 @@ from candle_vllm_openai import (
     ScriptedEngine,
     TokenLogprob,
     parse_request,
+    to_chat_response,
 )
 from candle_vllm_openai.choice import ParsedWriter, PlainWriter
 from candle_vllm_openai.formats import FORMATS, Offered
@@ -107,6 +108,18 @@ async def test_the_tokens_of_the_stop_text_that_ended_the_content_are_among_its_
     for text, expected in (("Yes. STOP", "Yes. STOP"), (f"Yes. {CALL} STOP", "Yes.")):
         logprobs = (await whole(text, logprobs=True, stop="STOP")).choices[0].logprobs
         assert logprobs is not None and "".join(entry.token for entry in logprobs.content or ()) == expected
+
+
+async def test_an_engines_own_output_is_read_too() -> None:
+    text = f"<think>Hm.</think>Yes.{CALL}"
+    output = engine_of(text).generate_sync([1])
+    choice = to_chat_response(output, parser_name="qwen").choices[0]
+    expected = (await whole(text)).choices[0]
+    assert choice.message.tool_calls is not None and expected.message.tool_calls is not None
+    assert choice.message.tool_calls[0].function == expected.message.tool_calls[0].function
+    assert (choice.message.content, choice.message.reasoning_content) == ("Yes.", "Hm.")
+    assert choice.finish_reason == expected.finish_reason
+    assert to_chat_response(output).choices[0].message.content == text
 
 
 async def test_reasoning_that_the_prompt_has_opened() -> None:

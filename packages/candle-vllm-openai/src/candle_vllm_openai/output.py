@@ -61,12 +61,9 @@ class OutputParser:
         Raises:
             ConfigError: there is no parser or no reasoning style of that name.
         """
-        unknown = parser_name == AUTO and template_source is None and family is None
-        format = ANYTHING if unknown else choose_format(parser_name, template_source, family)
-        chosen = choose_reasoning(reasoning, template_source)
-        styles = () if reasoning == NONE else tuple(STYLES.values()) if chosen is None else (chosen,)
-        started = next((style for style in styles if style.opened_by(prompt)), None)
-        self._parser = Parser(answer_grammar(format, offered(tools), styles, started))
+        self._parser = Parser(
+            text_grammar(parser_name, tools, reasoning, template_source=template_source, family=family, prompt=prompt)
+        )
 
     def feed(self, text: str) -> list[Event]:
         """The events that more text makes known."""
@@ -109,6 +106,24 @@ def parsed(events: Sequence[Event]) -> ParsedOutput:
 def _call(name: str, arguments: str) -> ToolCall:
     call_id = f"call_{uuid4().hex[:24]}"
     return ToolCall(id=call_id, type="function", function=FunctionCall(name=name, arguments=arguments))
+
+
+def text_grammar(
+    parser_name: str,
+    tools: Tools | None,
+    reasoning: str,
+    *,
+    template_source: str | None = None,
+    family: str | None = None,
+    prompt: str = "",
+) -> Grammar:
+    """How a text is read of which this much is known; see `OutputParser`."""
+    unknown = parser_name == AUTO and template_source is None and family is None
+    format = ANYTHING if unknown else choose_format(parser_name, template_source, family)
+    chosen = choose_reasoning(reasoning, template_source)
+    styles = () if reasoning == NONE else tuple(STYLES.values()) if chosen is None else (chosen,)
+    started = next((style for style in styles if style.opened_by(prompt)), None)
+    return answer_grammar(format, offered(tools), styles, started)
 
 
 def answer_grammar(

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterable, Iterator, Sequence
 from candle_vllm_core import FinishReason, GenerationChunk, GenerationOutput, GenerationStats
 
 from .choice import ChoiceWriter, ParsedWriter, PlainWriter
+from .detect import AUTO
 from .errors import SERVER, ApiError
+from .output import Tools, text_grammar
 from .scanner import Grammar
 from .types.responses import (
     ChatChoice,
@@ -203,13 +205,23 @@ async def collect(chunks: AsyncIterable[ChatCompletionChunk]) -> ChatCompletionR
 
 
 def to_chat_response(
-    output: GenerationOutput, *, model: str = "default", grammar: Grammar | None = None
+    output: GenerationOutput,
+    *,
+    model: str = "default",
+    parser_name: str | None = None,
+    tools: Tools | None = None,
+    reasoning: str = AUTO,
 ) -> ChatCompletionResponse:
-    """An engine's answer as a chat completion with one choice; `grammar` reads its text, without one all is content.
+    """An engine's answer as a chat completion with one choice.
+
+    `parser_name`, `tools` and `reasoning` say how its text is read, as for `OutputParser`; without a parser all of it
+    is content.
 
     Raises:
         ApiError: the answer failed or was cancelled.
+        ConfigError: there is no parser or no reasoning style of that name.
     """
+    grammar = None if parser_name is None else text_grammar(parser_name, tools, reasoning)
     writer, collector = ChunkWriter(model, include_usage=True, grammar=grammar), Collector()
     piece = GenerationChunk(
         tokens=output.tokens,

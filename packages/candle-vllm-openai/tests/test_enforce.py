@@ -10,10 +10,12 @@ from enforcing import ENFORCED, KINDS, Noise, beginning, request_of, save_noise,
 from candle_vllm_openai import (
     ApiError,
     ChatCompletionRequest,
+    ConstraintError,
     EngineConfig,
     InferenceEngine,
     OpenAIAdapter,
     ScriptedEngine,
+    Tool,
 )
 from candle_vllm_openai.enforce import constraint_of, mark_writer
 from candle_vllm_openai.formats import FORMATS
@@ -277,6 +279,22 @@ def test_a_model_that_cannot_write_calls_is_not_asked_to() -> None:
     with pytest.raises(ApiError) as caught:
         constraint_of(asked("f", tool_choice="required"), FORMATS["passthrough"], mark=mark_writer(ScriptedEngine()))
     assert caught.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize("name", ENFORCED)
+@pytest.mark.parametrize(
+    "properties",
+    [{"a": 1}, {"a": {"anyOf": {}, "type": "string"}}, {"a": {"enum": 5}}, {"a": {"minLength": "x", "type": "string"}}],
+)
+def test_what_is_no_schema_is_refused_and_breaks_nothing(plain: Noise, name: str, properties: Any) -> None:
+    request = asked("f", tool_choice="required")
+    schema = {"type": "object", "properties": properties, "required": ["a"]}
+    broken = request.tools[0].function.model_copy(update={"parameters": schema}) if request.tools else None
+    request = request.model_copy(update={"tools": [Tool.model_construct(definition=broken)]})
+    constraint = constraint_of(request, FORMATS[name], mark=plain.marks)
+    assert constraint is not None
+    with pytest.raises(ConstraintError):
+        plain.compiler.compile(constraint).result()
 
 
 def test_arguments_that_a_format_cannot_write_are_refused_by_name() -> None:

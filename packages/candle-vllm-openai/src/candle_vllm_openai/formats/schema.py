@@ -65,7 +65,7 @@ def found_at(reference: str, root: Schema) -> object:
 
 def with_definitions(schema: Schema | bool, root: Schema) -> Schema:
     """A part of a document as a document of its own, in which references to definitions hold."""
-    part: Schema = {"allOf": [schema]} if isinstance(schema, bool) else schema
+    part: Schema = schema if isinstance(schema, Mapping) else {"allOf": [schema]}
     return {**{key: root[key] for key in DEFINITIONS if key in root}, **part}
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 from candle_vllm_core import (
     CandleVllmError,
-    Constraint,
     ContextLengthError,
     Engine,
     FinishReason,
@@ -24,6 +23,7 @@ from candle_vllm_core import (
 
 from .completion_logprobs import logprobs_of, prompt_offsets
 from .config import AdapterConfig
+from .enforce import structured_constraint
 from .errors import api_error
 from .merging import merged
 from .params import sampling_params
@@ -32,7 +32,6 @@ from .stream import check_ended_well
 from .types.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from .types.prompts import Prompt
 from .types.responses import CompletionTokensDetails, PromptTokensDetails, Usage
-from .types.structured import StructuredOutputs
 
 INLINE_CHARS = 8192
 """Prompts longer than this, or more of them in characters and ids together, are tokenized off the event loop."""
@@ -69,7 +68,7 @@ async def completion_chunks(
                 request,
                 choice=choice,
                 defaults=config,
-                constraint=_constraint(request.structured_outputs),
+                constraint=None if (form := request.structured_outputs) is None else structured_constraint(form),
                 logprobs=request.logprobs is not None,
                 top_logprobs=request.logprobs or 0,
                 prompt_logprobs=request.logprobs if request.echo else None,
@@ -115,19 +114,6 @@ def _check(tokens: list[int], info: ModelInfo) -> None:
         raise TokenizationError(f"the prompt has token id {highest}; the model's ids end with {info.vocab_size - 1}")
     if len(tokens) >= info.max_sequence_length:
         raise ContextLengthError(len(tokens), info.max_sequence_length)
-
-
-def _constraint(outputs: StructuredOutputs | None) -> Constraint | None:
-    if outputs is None:
-        return None
-    return Constraint(
-        json_schema=outputs.json_schema,
-        json_object=outputs.json_object,
-        regex=outputs.regex,
-        choice=outputs.choice,
-        grammar=outputs.grammar,
-        compact=outputs.disable_any_whitespace,
-    )
 
 
 class CompletionWriter:

@@ -118,26 +118,25 @@ def _form(request: ChatCompletionRequest, rules: Rules) -> str | None:
 
 
 def _structured(asked: StructuredOutputs, rules: Rules) -> str:
-    constraint, name = structured_constraint(asked)
+    constraint = structured_constraint(asked)
+    name = "json" if constraint.kind == "json_schema" else constraint.kind
     return rules.add(constraint_expression(constraint), f"structured_outputs.{name}")
 
 
-def structured_constraint(asked: StructuredOutputs) -> tuple[Constraint, str]:
-    """vLLM's `structured_outputs` as a constraint, and the name of the field that says it.
+def structured_constraint(asked: StructuredOutputs) -> Constraint:
+    """The form of `structured_outputs`, which are vLLM's, as a constraint.
 
     Raises:
         ParameterError: what is asked for is too large.
     """
-    compact = asked.disable_any_whitespace
-    if asked.json_schema is not None:
-        return Constraint(json_schema=asked.json_schema, compact=compact), "json"
-    if asked.json_object:
-        return Constraint(json_object=True, compact=compact), "json_object"
-    if asked.regex is not None:
-        return Constraint(regex=asked.regex), "regex"
-    if asked.choice is not None:
-        return Constraint(choice=asked.choice), "choice"
-    return Constraint(grammar=asked.grammar), "grammar"
+    return Constraint(
+        json_schema=asked.json_schema,
+        json_object=asked.json_object,
+        regex=asked.regex,
+        choice=asked.choice,
+        grammar=asked.grammar,
+        compact=asked.disable_any_whitespace,
+    )
 
 
 def _holds_calls(request: ChatCompletionRequest) -> bool:

@@ -86,6 +86,27 @@ def test_the_tools_schema_says_what_an_element_is() -> None:
         assert [call.function.arguments for call in parsed.tool_calls] == [arguments]
 
 
+def test_a_text_that_looks_like_a_json_string_keeps_its_quotes() -> None:
+    text = '<tool_call>\n<function=run>\n<parameter=unknown>\n"3"\n</parameter>\n</function>\n</tool_call>'
+    (call,) = parse_output("qwen_coder", text).tool_calls
+    assert call.function.arguments == '{"unknown": "\\"3\\""}'
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('"""a "b"\n"""', 'a "b"\n'),
+        ("'''it's'''", "it's"),
+        ('""', ""),
+        (r"'\x41\u00e9\N{BULLET}\q'", "A\xe9\u2022\\q"),
+        ("0x10", 16),
+    ],
+)
+def test_python_values_are_read_as_python_reads_them(written: str, value: object) -> None:
+    (call,) = parse_output("pythonic", f"[run(a={written})]").tool_calls
+    assert json.loads(call.function.arguments) == {"a": value}
+
+
 def test_text_of_an_element_streams_while_it_is_written() -> None:
     parser = OutputParser("qwen_coder", functions("run"))
     parser.feed("<tool_call>\n<function=run>\n<parameter=code>\nprint(")

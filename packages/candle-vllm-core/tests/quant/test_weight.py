@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from candle_vllm_core.quant import packed
+from candle_vllm_core.quant.int8 import quantize
 from candle_vllm_core.quant.packed import PackedWeight, can_pack, pack
 from candle_vllm_core.quant.weight import FEWEST_ROWS, DenseWeight, Weight, filled_up, stack
 
@@ -102,10 +103,10 @@ def test_meta_tensors_stay_plain() -> None:
 def test_a_torch_whose_packed_product_is_missing_or_wrong_gets_plain_matrices(
     broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def multiply(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def multiply(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, added: torch.Tensor) -> torch.Tensor:
         if broken == "raises":
             raise RuntimeError("no such operation")
-        return F.linear(x, weight.to_dense(), bias) + 0.1
+        return F.linear(x, weight.to_dense(), bias) + added + 0.1
 
     monkeypatch.setattr(packed, "_multiply", multiply)
     can_pack.cache_clear()
@@ -129,3 +130,16 @@ def test_a_row_has_the_same_bits_with_rows_filled_up_below_it(dtype: torch.dtype
     found = weight.matmul(x)
     assert found.shape == (37, 48)
     assert torch.equal(found, weight.matmul(torch.cat((x, random(27, 40, dtype=dtype))))[:37])
+
+
+@pytest.mark.parametrize("kind", ["plain", "packed", "int8"])
+def test_a_residual_is_added_to_every_row_with_the_same_bits_beside_others(kind: str) -> None:
+    plain = DenseWeight(random(64, 96, dtype=torch.bfloat16))
+    weight = {"plain": plain, "packed": PackedWeight(plain.dense()), "int8": quantize(plain)}[kind]
+    x, residual = random(9, 96, dtype=torch.bfloat16), random(9, 64, dtype=torch.bfloat16)
+    found = weight.matmul(x, None, residual)
+    right = F.linear(x.float(), plain.dense().float()) + residual.float()
+    assert float((found.float() - right).norm() / right.norm()) < (0.02 if kind == "int8" else 0.004)
+    if kind != "plain":
+        for rows in range(1, 9):
+            assert torch.equal(weight.matmul(x[:rows], None, residual[:rows]), found[:rows])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
 from .events import Event
-from .search import JSON_SCALAR_END, WORD_END, Marks, marks_of, value_end
+from .search import JSON_SCALAR_END, NAME_END, WORD_END, Marks, marks_of, value_end
 
 MAX_WORD_CHARS = 256
 MAX_HELD_CHARS = 4096
@@ -93,10 +94,17 @@ class Cursor:
 
     def word(self) -> Steps[str]:
         """Letters, digits, `_`, `.` and `-`, taken: as many as a name may have, or none."""
+        return (yield from self._up_to_end(WORD_END))
+
+    def name(self) -> Steps[str]:
+        """What a tool may be called, taken: a word, and `:` and `/` in it."""
+        return (yield from self._up_to_end(NAME_END))
+
+    def _up_to_end(self, end: re.Pattern[str]) -> Steps[str]:
         parts: list[str] = []
         room = MAX_WORD_CHARS
         while True:
-            hit = WORD_END.search(self._buffer, self._at, self._at + room)
+            hit = end.search(self._buffer, self._at, self._at + room)
             parts.append(self._take(min(len(self._buffer), self._at + room) if hit is None else hit.start()))
             room -= len(parts[-1])
             if hit is not None or self._closed or not room:

@@ -9,6 +9,7 @@ from functools import lru_cache
 FENCES = ("```", "~~~")
 JSON_QUOTED = re.compile(r'["\\]')
 WORD_END = re.compile(r"[^\w.\-]")
+NAME_END = re.compile(r"[^\w.:/\-]")
 JSON_SCALAR_END = re.compile(r"[,\]}\s]")
 
 

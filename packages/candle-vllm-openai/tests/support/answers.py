@@ -30,9 +30,11 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         },
     },
     "now": {"type": "object", "properties": {}},
+    "files/read:v1.2": {"type": "object", "properties": {"path": {"type": "string"}}},
 }
 ONE: Call = ("search", {"query": "cats"})
 NOW: Call = ("now", {})
+PATHED: Call = ("files/read:v1.2", {"path": "a"})
 NESTED: Call = (
     "search",
     {
@@ -263,6 +265,7 @@ def answers(variant: Variant, *, num_broken: int = 12) -> Iterator[Answer]:
     yield Answer(variant, "reasoning", thought + _said(variant, "So."), "So.", f"I think of {one}")
     yield Answer(variant, "reasoning, then a call", thought + _next(variant) + one, "", f"I think of {one}", (ONE,))
     yield Answer(variant, "one call", one, calls=(ONE,))
+    yield Answer(variant, "a name with marks in it", variant.write([PATHED]), calls=(PATHED,))
     yield Answer(variant, "nested", variant.write([NESTED]), calls=(NESTED,))
     if variant.parallel:
         yield Answer(variant, "parallel", many, calls=(ONE, NOW, NESTED))

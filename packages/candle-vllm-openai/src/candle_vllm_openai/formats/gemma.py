@@ -25,7 +25,7 @@ def call(scan: Scanner, offered: Offered) -> Steps[None]:
     """`call:name{key:value, ...}`."""
     yield from scan.expect("call:")
     yield from scan.peek()
-    name = yield from scan.word()
+    name = yield from scan.name()
     check(name, offered)
     if not (yield from scan.accept("{")):
         raise Malformed("expected '{'")

@@ -19,7 +19,7 @@ VALUE, VALUE_END = "<arg_value>", "</arg_value>"
 def first(scan: Scanner, offered: Offered) -> Steps[None]:
     """GLM 4: the answer is a tool's name, a line end, and the arguments."""
     yield from scan.peek()
-    name = yield from scan.word()
+    name = yield from scan.name()
     check(name, offered)
     if not (yield from scan.starts("\n")):
         raise Malformed("no name on a line of its own")
@@ -29,7 +29,7 @@ def first(scan: Scanner, offered: Offered) -> Steps[None]:
 def body(scan: Scanner, offered: Offered) -> Steps[None]:
     """Behind `<tool_call>`: a name, and elements or a JSON object."""
     yield from scan.peek()
-    name = yield from scan.word()
+    name = yield from scan.name()
     check(name, offered)
     if (yield from scan.peek()) == "{":
         yield from begin(scan, name, offered, stop=CLOSING)

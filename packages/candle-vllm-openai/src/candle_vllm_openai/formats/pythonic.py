@@ -37,7 +37,7 @@ def python_list(scan: Scanner, offered: Offered) -> Steps[None]:
 def python_call(scan: Scanner, offered: Offered, *, suffix: str = "") -> Steps[None]:
     """One call: `name(key=value, ...)`, or values alone, in the order of the tool's parameters."""
     yield from scan.peek()
-    written = yield from scan.word()
+    written = yield from scan.name()
     name = written.removesuffix(suffix)
     check(name, offered)
     if not (yield from scan.starts("(")):

@@ -207,6 +207,12 @@ def test_marks_are_written_as_the_vocabulary_has_them(adapter: OpenAIAdapter) ->
             ["5", "-3", "abc"],
             ["12", "abcd"],
         ),
+        ({"anyOf": [{"type": "string", "format": "date"}, {"const": True}]}, ["true", "2024-02-28"], ["false", "null"]),
+        (
+            {"oneOf": [{"type": "string", "maxLength": 3}, {"enum": [None, False]}]},
+            ["null", "false", "abc"],
+            ["true", "abcd"],
+        ),
         ({"$ref": "#/$defs/word"}, ["abc"], ["ABC", "ab1"]),
         ({"allOf": [{"$ref": "#/$defs/word"}, {"maxLength": 2}]}, ["ab"], ["abc"]),
         ({"type": "boolean"}, ["true"], ["True", '"true"']),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import ApiError
 from .elements import kinds_of
 from .enforced import ANY, NOTHING, SPACE_CLASS, Called, Rules, Schema, escaped, one_of, text
-from .schema import Members, choices_of_members, plain, values_of, with_definitions
+from .schema import Members, choices_of_members, plain, takes, values_of, with_definitions
 from .strings import FORMATS, terminal_of
 
 ANY_NAME = "/[a-zA-Z_][a-zA-Z0-9_-]{0,63}/"
 UNENFORCED = ("patternProperties", "minProperties", "maxProperties", "propertyNames", "dependentRequired")
-WORDS = {"null": ("null",), "boolean": ("true", "false")}
+WORDS: Mapping[str, tuple[bool | None, ...]] = {"null": (None,), "boolean": (True, False)}
 TEXT = frozenset({"string"})
 ALL_KINDS = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
 UNCLEAR = frozenset({"not", "if", "$ref", "$dynamicRef"})
@@ -85,7 +85,12 @@ class Value:
         bounds = [terminal_of(schema, self.rules, self.path), f"~/(?s:.*){escaped(mark)}(?s:.*)/"]
         if others := "|".join(dict.fromkeys(_JSON[kind] for kind in sorted(kinds - TEXT))):
             bounds.append(f"~/{SPACE_CLASS}*({others}){SPACE_CLASS}*/")
-        words = [text(word) for kind in sorted(kinds & WORDS.keys()) for word in WORDS[kind]]
+        words = [
+            text(json.dumps(word))
+            for kind in sorted(kinds & WORDS.keys())
+            for word in WORDS[kind]
+            if takes(schema, kind, word)
+        ]
         string = self.rules.terminal(" & ".join([*bounds, ANY]), self.path)
         return self.rules.upto(self.rules.terminal(" | ".join([string, *words])) if words else string, mark)
 

@@ -117,3 +117,15 @@ def values_of(schema: Schema) -> list[object] | None:
         return [schema["const"]]
     listed = schema.get("enum")
     return listed if isinstance(listed, list) else None
+
+
+def takes(schema: Schema, kind: str, value: bool | None) -> bool:
+    """Whether a schema (`plain`) allows a value of type `kind`; what says only something of other types counts not."""
+    types, values = schema.get("type", kind), values_of(schema)
+    if kind not in ([types] if isinstance(types, str) else types) or "not" in schema:
+        return False
+    if values is not None and not any(each is value for each in values):
+        return False
+    unions = [parts(schema, union) for union in UNIONS if union in schema]
+    every = all(takes(each, kind, value) for each in parts(schema, "allOf"))
+    return every and all(any(takes(each, kind, value) for each in union) for union in unions)

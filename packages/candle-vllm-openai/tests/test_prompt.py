@@ -21,7 +21,8 @@ from chat_templates import (
 
 from candle_vllm_openai import ApiError, ChatCompletionRequest, ChatTemplate, Message, ScriptedEngine, ToolCall
 from candle_vllm_openai.marks import Piece
-from candle_vllm_openai.prompt import INLINE_CHARS, PromptTemplate, encode, prompt_pieces
+from candle_vllm_openai.offload import INLINE_CHARS
+from candle_vllm_openai.prompt import PromptTemplate, encode, prompt_pieces
 
 HELPERS = ChatTemplate(
     source=(Path(__file__).parent / "templates" / "helpers.jinja").read_text(encoding="utf-8"),

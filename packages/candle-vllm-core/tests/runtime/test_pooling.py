@@ -14,7 +14,7 @@ import torch
 from checkpoints import save_model
 from harness import Harness
 from null_runner import alone
-from tiny_models import save_llama, save_tokenizer
+from tiny_models import open_engine, save_llama, save_tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
 from variants import MODELS
@@ -25,10 +25,8 @@ from candle_vllm_core import (
     ContextLengthError,
     Embedding,
     EmbeddingParams,
-    EngineConfig,
     GenerationError,
     GenerationParams,
-    InferenceEngine,
     ParameterError,
     Pooling,
     TokenizationError,
@@ -44,11 +42,6 @@ FAMILIES = [name for name in MODELS if "," not in name] + ["mistral, window 7", 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_llama(tmp_path_factory.mktemp("llama"))
-
-
-def open_engine(path: Path, **settings: object) -> InferenceEngine:
-    known = {"model_path": path, "device": "cpu", "dtype": "fp32", "block_size": 4, "prefill_chunk_size": 16}
-    return InferenceEngine(EngineConfig(**known | settings))
 
 
 def prompt_of(length: int, seed: int = 0, vocab: int = 250) -> list[int]:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from checkpoints import save_model
 from null_runner import make_request
-from tiny_models import save_llama, save_tokenizer
+from tiny_models import open_engine, save_llama, save_tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from candle_vllm_core import EngineConfig, GenerationOutput, GenerationParams, InferenceEngine
+from candle_vllm_core import GenerationOutput, GenerationParams
 from candle_vllm_core.runtime import runner
 from candle_vllm_core.runtime.logprobs import prompt_targets
 from candle_vllm_core.runtime.scheduler import Slice
@@ -25,11 +25,6 @@ ASKS = GenerationParams(temperature=0, max_tokens=4, ignore_eos=True, prompt_log
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_llama(tmp_path_factory.mktemp("llama"))
-
-
-def open_engine(path: Path, **settings: object) -> InferenceEngine:
-    known = {"model_path": path, "device": "cpu", "dtype": "fp32", "block_size": 4, "prefill_chunk_size": 16}
-    return InferenceEngine(EngineConfig(**known | settings))
 
 
 def prompt_of(length: int, seed: int = 0) -> list[int]:

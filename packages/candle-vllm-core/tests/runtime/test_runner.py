@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from checkpoints import save_model
-from tiny_models import save_tokenizer
+from tiny_models import open_engine, save_tokenizer
 
-from candle_vllm_core import ConfigError, EngineConfig, GenerationParams, InferenceEngine, InferenceRequest
+from candle_vllm_core import ConfigError, GenerationParams, InferenceEngine, InferenceRequest
 
 GREEDY = GenerationParams(temperature=0, max_tokens=40, ignore_eos=True)
 NUMBER = 4  # bytes of float32
@@ -22,11 +22,6 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         save_model(found[name], name)
         save_tokenizer(found[name])
     return found
-
-
-def open_engine(path: Path, **settings: object) -> InferenceEngine:
-    known = {"model_path": path, "device": "cpu", "dtype": "fp32", "block_size": 4, "prefill_chunk_size": 16}
-    return InferenceEngine(EngineConfig(**known | settings))
 
 
 def prompts(count: int, seed: int = 4) -> list[list[int]]:

@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from candle_vllm_core import EngineConfig, InferenceEngine
+
 EOS = "<|im_end|>"
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -54,3 +56,9 @@ def save_llama(path: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     LlamaForCausalLM(config).save_pretrained(path)
     return path
+
+
+def open_engine(path: Path, **settings: object) -> InferenceEngine:
+    """An engine of small blocks and chunks in fp32, so that short prompts fill several."""
+    known = {"model_path": path, "device": "cpu", "dtype": "fp32", "block_size": 4, "prefill_chunk_size": 16}
+    return InferenceEngine(EngineConfig(**known | settings))

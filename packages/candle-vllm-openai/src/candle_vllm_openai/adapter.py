@@ -24,8 +24,9 @@ from .errors import ApiError, api_error
 from .fields import FIELDS, Endpoint, Field
 from .formats.generic import JSON
 from .merging import merged
+from .offload import converted
 from .params import to_generation_params
-from .prompt import INLINE_CHARS, PromptTemplate, encode, prompt_pieces
+from .prompt import PromptTemplate, encode, prompt_pieces
 from .reading import PROMPT_END_CHARS, AnswerReader
 from .stream import ChunkWriter, collect
 from .tokenization import detokenize, tokenize_text, tokenized
@@ -190,9 +191,7 @@ class OpenAIAdapter:
             template = await asyncio.to_thread(self._made_template)
         pieces = await prompt_pieces(template, request)
         end = "".join(piece.text for piece in pieces[-2:])[-PROMPT_END_CHARS:]
-        if request.num_chars <= INLINE_CHARS:
-            return encode(self._engine, pieces), end
-        return await asyncio.to_thread(encode, self._engine, pieces), end
+        return await converted(request.num_chars, lambda: encode(self._engine, pieces)), end
 
     def _made_template(self) -> PromptTemplate:
         with self._making:

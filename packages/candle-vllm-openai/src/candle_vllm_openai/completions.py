@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
@@ -26,15 +25,13 @@ from .config import AdapterConfig
 from .enforce import structured_constraint
 from .errors import api_error
 from .merging import merged
+from .offload import converted
 from .params import sampling_params
 from .spans import num_answer_tokens
 from .stream import check_ended_well
 from .types.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from .types.prompts import Prompt
 from .types.responses import CompletionTokensDetails, PromptTokensDetails, Usage
-
-INLINE_CHARS = 8192
-"""Prompts longer than this, or more of them in characters and ids together, are tokenized off the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ async def _read_prompts(engine: Engine, request: CompletionRequest, info: ModelI
     def read() -> list[Asked]:
         return [_asked(engine, prompt, info, request.echo) for prompt in prompts]
 
-    return read() if sum(map(len, prompts)) <= INLINE_CHARS else await asyncio.to_thread(read)
+    return await converted(sum(map(len, prompts)), read)
 
 
 def _asked(engine: Engine, prompt: Prompt, info: ModelInfo, echo: bool) -> Asked:

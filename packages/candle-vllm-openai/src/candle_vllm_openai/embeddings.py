@@ -11,10 +11,9 @@ from candle_vllm_core import CandleVllmError, Embedding, EmbeddingParams, Engine
 
 from .config import AdapterConfig
 from .errors import api_error
+from .offload import converted
 from .types.embeddings import EmbeddingData, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage
 
-INLINE_CHARS = 8192
-"""Inputs longer than this, or more of them together, are tokenized off the event loop."""
 INLINE_NUMBERS = 65_536
 """More numbers than this are written off the event loop."""
 
@@ -48,7 +47,7 @@ async def _read(engine: Engine, request: EmbeddingRequest) -> list[list[int]]:
     def read() -> list[list[int]]:
         return [engine.tokenize(each) if isinstance(each, str) else each for each in inputs]
 
-    return read() if sum(map(len, inputs)) <= INLINE_CHARS else await asyncio.to_thread(read)
+    return await converted(sum(map(len, inputs)), read)
 
 
 def _response(found: list[Embedding], request: EmbeddingRequest, model: str) -> EmbeddingResponse:

@@ -12,13 +12,11 @@ from .dialogue import Dialogue
 from .errors import ApiError
 from .marks import ControlMarks, Json, Piece
 from .meter import MAX_SECONDS, TOO_LONG
+from .offload import INLINE_CHARS
 from .sandbox import CompiledTemplate
 from .types.requests import ChatCompletionRequest
 
-ALWAYS_TAKEN = frozenset({"enable_thinking", "thinking"})
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-INLINE_CHARS = 8192
-"""Requests longer than this are rendered off the event loop."""
 PROBE_SECONDS = 1.0
 """For each of the small conversations that show what a template can."""
 INLINE_SECONDS = 0.1
@@ -98,7 +96,7 @@ class _Variant:
         """
         settings: dict[str, Json] = dict(request.chat_template_kwargs or {})
         for name in settings:
-            if name not in (self._program.reads - {"bos_token", "eos_token"}) | ALWAYS_TAKEN:
+            if name not in (self._program.reads - {"bos_token", "eos_token"}) | {*THINKING_SWITCHES}:
                 raise _unread(f"chat_template_kwargs.{name}")
         return self._effort(request.reasoning_effort) | settings
 

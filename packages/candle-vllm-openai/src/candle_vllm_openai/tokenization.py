@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from candle_vllm_core import CandleVllmError, Engine
 
 from .errors import api_error
+from .offload import converted
 from .parse import parse_body, read_body
 from .types.tokenization import (
     DetokenizeRequest,
@@ -16,9 +16,6 @@ from .types.tokenization import (
     TokenizeResponse,
     TokenizeTextRequest,
 )
-
-INLINE = 8192
-"""More characters or token ids than this are converted off the event loop."""
 
 
 def parse_tokenize_request(body: bytes | str | Mapping[str, object]) -> TokenizeTextRequest | TokenizeChatRequest:
@@ -42,7 +39,7 @@ async def tokenize_text(engine: Engine, request: TokenizeTextRequest) -> Tokeniz
         tokens = engine.tokenize(request.prompt, add_special_tokens=request.add_special_tokens)
         return tokenized(engine, tokens, request.return_token_strs)
 
-    return convert() if len(request.prompt) <= INLINE else await asyncio.to_thread(convert)
+    return await converted(len(request.prompt), convert)
 
 
 def tokenized(engine: Engine, tokens: Sequence[int], with_texts: bool) -> TokenizeResponse:
@@ -63,6 +60,6 @@ async def detokenize(engine: Engine, request: DetokenizeRequest) -> DetokenizeRe
         return DetokenizeResponse(prompt=engine.detokenize(request.tokens, skip_special_tokens=False))
 
     try:
-        return convert() if len(request.tokens) <= INLINE else await asyncio.to_thread(convert)
+        return await converted(len(request.tokens), convert)
     except CandleVllmError as error:
         raise api_error(error, prompt="tokens") from error

@@ -6,12 +6,13 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+KERNEL_TESTS := packages/candle-vllm-core/tests/kernels
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help setup run chat test clients check format docs bench constraints clean
+.PHONY: help setup run chat test clients kernels check format docs bench constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +35,16 @@ run: $(READY)  ## start the server on http://127.0.0.1:2000
 chat: $(READY)  ## talk with the model in this terminal
 	@$(BIN)/python -m candle_vllm_server.chat $(ARGS)
 
-test: $(READY)  ## run all tests
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(READY)  ## run all tests but those of the GPU kernels
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --ignore=$(KERNEL_TESTS) $(ARGS)
 
 clients: $(READY)  ## install the agents of others, and test the server with them
 	$(BIN)/python -m pip --disable-pip-version-check install -q --no-build-isolation -c constraints.txt -e '.[clients]'
 	$(TEST_ENV) $(BIN)/python -m pytest packages/candle-vllm-server/tests/test_agents.py $(ARGS)
+
+kernels: $(READY)  ## install triton, interpret the GPU kernels and compile them ahead of time
+	$(BIN)/python -m pip --disable-pip-version-check install -q --no-build-isolation -c constraints.txt -e 'packages/candle-vllm-core[triton]'
+	time $(TEST_ENV) $(BIN)/python -m pytest -n 2 --durations=5 $(KERNEL_TESTS) $(ARGS)
 
 check: $(READY)  ## formatting, lint, strict types
 	$(BIN)/python -m ruff format --check .

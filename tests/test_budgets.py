@@ -22,10 +22,24 @@ def python_files() -> list[Path]:
     return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
+def is_kernel(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether triton compiles it: it is written for a GPU, as one piece."""
+    return any(ast.unparse(decorator).startswith("triton.jit") for decorator in function.decorator_list)
+
+
+def untyped(module: Module) -> Iterator[str]:
+    """Functions in the kernels' folder that Python runs and that lack a type: triton's have none to give."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef) and not is_kernel(node):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if node.returns is None or any(a.annotation is None and a.arg != "self" for a in arguments):
+                yield f"{module.name}:{node.lineno} {node.name} lacks types"
+
+
 def long_functions(module: Module) -> Iterator[str]:
-    wall = KERNEL_LINES if module.inner.startswith("kernels.") else FUNCTION_LINES
     for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            wall = KERNEL_LINES if is_kernel(node) else FUNCTION_LINES
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > wall:
                 yield f"{module.name}:{node.lineno} {node.name} has {lines} lines; the wall is {wall}"
@@ -84,7 +98,19 @@ def test_a_long_function_is_found() -> None:
     assert list(long_functions(Module("candle_vllm_core.engine", source))) == [
         "candle_vllm_core.engine:1 f has 61 lines; the wall is 60"
     ]
-    assert list(long_functions(Module("candle_vllm_core.kernels.fused", source))) == []
+    assert list(long_functions(Module("candle_vllm_core.kernels.fused", "@triton.jit\n" + source))) == []
+
+
+def test_launchers_of_kernels_are_typed() -> None:
+    found = [fault for m in modules() if m.inner.startswith("kernels.") for fault in untyped(m)]
+    assert found == []
+
+
+def test_an_untyped_launcher_is_found() -> None:
+    source = "@triton.jit\ndef _kernel(x):\n    pass\n\n\ndef launch(x) -> None:\n    pass\n"
+    assert list(untyped(Module("candle_vllm_core.kernels.fused", source))) == [
+        "candle_vllm_core.kernels.fused:6 launch lacks types"
+    ]
 
 
 def test_every_folder_of_sources_says_what_it_is_for() -> None:

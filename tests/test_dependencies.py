@@ -26,6 +26,13 @@ def project(name: str) -> dict[str, Any]:
     return tomllib.loads(PROJECTS[name].read_text(encoding="utf-8"))["project"]
 
 
+def dependencies(name: str) -> list[str]:
+    """What a distribution needs, its extras among it."""
+    about = project(name)
+    extras = about.get("optional-dependencies", {}) if name != "candle_vllm" else {}
+    return [*about["dependencies"], *(line for extra in extras.values() for line in extra)]
+
+
 def requirements(lines: Iterable[str]) -> dict[str, Requirement]:
     parsed = [Requirement(line) for line in lines]
     return {canonicalize_name(r.name): r for r in parsed}
@@ -61,7 +68,7 @@ def distribution(top: str) -> str:
 
 @pytest.mark.parametrize("package", PACKAGES[:-1])
 def test_a_package_declares_what_it_imports_and_no_more(package: str) -> None:
-    assert set(requirements(project(package)["dependencies"])) == imported(SOURCES[package])
+    assert set(requirements(dependencies(package))) == imported(SOURCES[package])
 
 
 def test_the_root_offers_every_package_as_an_extra() -> None:
@@ -71,12 +78,13 @@ def test_the_root_offers_every_package_as_an_extra() -> None:
     offered = requirements(root["dependencies"] + extras["openai"] + extras["responses"] + extras["server"])
     assert set(offered) == needed
     assert extras["all"] == ["candle-vllm[openai,mcp,responses,server]"]
+    assert extras["triton"] == [f"candle-vllm-core[triton]=={root['version']}"]
 
 
 def test_tools_import_only_what_set_up_installs() -> None:
     names = [*project("candle_vllm")["optional-dependencies"]["dev"]]
     for package in PACKAGES:
-        names += project(package)["dependencies"]
+        names += dependencies(package)
     folders = [ROOT / name for name in ("tests", "examples", "bench", "training", "scripts")]
     folders += [folder.parent / "tests" for folder in SOURCES.values()]
     ours = {canonicalize_name(package) for package in PACKAGES}
@@ -106,7 +114,7 @@ def test_the_constraints_pin_all_of_it_once() -> None:
     versions = {canonicalize_name(pin.partition("==")[0]): Version(pin.partition("==")[2]) for pin in pins}
     assert len(versions) == len(pins)
     assert str(versions["torch"]) == "2.13.0"
-    wanted = [line for name in PACKAGES for line in project(name)["dependencies"]]
+    wanted = [line for name in PACKAGES for line in dependencies(name)]
     extras = project("candle_vllm")["optional-dependencies"]
     wanted += [*extras["dev"], *extras["clients"]]
     for name, requirement in requirements(wanted).items():

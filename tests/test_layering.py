@@ -52,12 +52,15 @@ THIRD_PARTIES = {
         "safetensors",
         "tokenizers",
         "tqdm",
+        "triton",
     },
     "candle_vllm_openai": {"jinja2", "pydantic", "pydantic_core"},
     "candle_vllm_responses": set(),
     "candle_vllm_server": {"fastapi", "pydantic", "pydantic_settings", "rich", "starlette", "uvicorn"},
     "candle_vllm": set(),
 }
+# Modules of the core that load triton, beside the kernels themselves: what imports them does so when it has a GPU.
+WITH_TRITON: set[str] = {"attention.triton", "model.triton_ops", "quant.grouped"}
 # Every import that is not at the top of its file: what it spares the importer is said beside it.
 DEFERRED = {
     ("candle_vllm_core.engine", "candle_vllm_core.runtime.loop"),  # torch
@@ -166,6 +169,18 @@ def torch_in_its_place(module: Module, imported: Import) -> str | None:
     return "this module works without torch" if module.inner in TORCH_FREE else None
 
 
+def kernels_by_themselves(module: Module, imported: Import) -> str | None:
+    """A kernel file can be read, and taken elsewhere, by itself."""
+    is_kernel = module.package == "candle_vllm_core" and module.inner.startswith("kernels.")
+    if is_kernel and imported.top == module.package and not imported.inner.startswith("kernels."):
+        return "kernels import nothing of ours"
+    if is_kernel and imported.top not in {*sys.stdlib_module_names, module.package, "torch", "triton"}:
+        return "kernels import torch and triton"
+    if imported.top == "triton" and not is_kernel:
+        return "triton is the kernels' alone"
+    return None
+
+
 def declared_third_parties(module: Module, imported: Import) -> str | None:
     if imported.top in PACKAGES or imported.top in sys.stdlib_module_names or imported.top == "torch":
         return None
@@ -187,6 +202,7 @@ RULES: list[Callable[[Module, Import], str | None]] = [
     downwards_in_the_core,
     upwards_never_to_the_front,
     torch_in_its_place,
+    kernels_by_themselves,
     declared_third_parties,
     at_the_top,
 ]
@@ -218,10 +234,21 @@ def cycle(sources: Collection[Module]) -> list[str]:
 
 def torch_reached(sources: Collection[Module]) -> list[str]:
     """Torch-free modules of the core that load torch, by which road."""
-    edges = graph(sources)
-    loads = {m.name for m in sources if any(i.top == "torch" and not i.deferred for i in imports(m, edges))}
     free = [m.name for m in sources if m.package == "candle_vllm_core" and m.inner in TORCH_FREE]
-    return [" imports ".join([*road, "torch"]) for name in free if (road := way(name, loads, edges))]
+    return reached("torch", free, sources)
+
+
+def triton_reached(sources: Collection[Module]) -> list[str]:
+    """Modules that load triton and that a program without a GPU imports, by which road."""
+    free = [m.name for m in sources if m.inner not in WITH_TRITON and not m.inner.startswith("kernels.")]
+    return reached("triton", free, sources)
+
+
+def reached(library: str, free: Collection[str], sources: Collection[Module]) -> list[str]:
+    """Which of some modules load a library, by which road."""
+    edges = graph(sources)
+    loads = {m.name for m in sources if any(i.top == library and not i.deferred for i in imports(m, edges))}
+    return [" imports ".join([*road, library]) for name in free if (road := way(name, loads, edges))]
 
 
 def way(start: str, goals: Collection[str], edges: Mapping[str, set[str]]) -> list[str]:
@@ -255,6 +282,10 @@ def test_torch_free_modules_reach_no_torch() -> None:
     assert torch_reached(list(modules())) == []
 
 
+def test_without_a_gpu_nothing_reaches_triton() -> None:
+    assert triton_reached(list(modules())) == []
+
+
 @pytest.mark.parametrize("table", [TORCH_FREE, {source.partition("core.")[2] for source, _ in DEFERRED}])
 def test_the_tables_name_modules_that_exist(table: set[str]) -> None:
     names = {module.inner for module in modules() if module.package == "candle_vllm_core"}
@@ -277,6 +308,9 @@ def test_the_tables_name_modules_that_exist(table: set[str]) -> None:
         ("candle_vllm_core.engine", "from . import InferenceEngine", "not from its package's front door"),
         ("candle_vllm_core.runtime.scheduler", "import torch", "this module works without torch"),
         ("candle_vllm_server.app", "from torch.nn import Linear", "torch is the core's alone"),
+        ("candle_vllm_core.kernels.attention", "from ..spec import X", "kernels import nothing of ours"),
+        ("candle_vllm_core.kernels.attention", "import numpy", "kernels import torch and triton"),
+        ("candle_vllm_core.attention.triton", "import triton", "triton is the kernels' alone"),
         ("candle_vllm_core.engine", "import pydantic", "candle_vllm_core uses no pydantic"),
         ("candle_vllm_openai.a", "def f():\n    import fastapi", "candle_vllm_openai uses no fastapi"),
         ("candle_vllm_core.runtime.loop", "def f():\n    import json", "imports stand at the top of the file"),
@@ -296,6 +330,8 @@ def test_a_planted_fault_is_found(name: str, source: str, reason: str) -> None:
         ("candle_vllm_core.runtime.runner", "import torch\n\nfrom ..model import build\nfrom .blocks import BlockPool"),
         ("candle_vllm_core.engine", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("candle_vllm_core.engine", "def start():\n    from .runtime.loop import EngineLoop"),
+        ("candle_vllm_core.kernels.attention", "import torch\nimport triton\n\nfrom .case import Case"),
+        ("candle_vllm_core.attention.triton", "from ..kernels.attention import attend"),
         ("candle_vllm.openai", "from candle_vllm_openai import OpenAIAdapter"),
         ("candle_vllm.__main__", "from candle_vllm_server.__main__ import main"),
     ],
@@ -324,3 +360,15 @@ def test_a_planted_road_to_torch_is_found() -> None:
         Module("candle_vllm_core.runtime.loop", "import torch"),
     ]
     assert torch_reached(road) == ["candle_vllm_core.engine imports candle_vllm_core.runtime.loop imports torch"]
+
+
+def test_a_planted_road_to_triton_is_found() -> None:
+    kernel = Module("candle_vllm_core.kernels.attention", "import triton")
+    backend = Module("candle_vllm_core.attention.triton", "from ..kernels.attention import attend")
+    early = Module("candle_vllm_core.runtime.loop", "from ..attention.triton import TritonBackend")
+    late = Module("candle_vllm_core.runtime.loop", "def f():\n    from ..attention.triton import TritonBackend")
+    assert triton_reached([kernel, backend, late]) == []
+    assert triton_reached([kernel, backend, early]) == [
+        "candle_vllm_core.runtime.loop imports candle_vllm_core.attention.triton"
+        " imports candle_vllm_core.kernels.attention imports triton"
+    ]

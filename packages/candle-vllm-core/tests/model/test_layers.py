@@ -9,7 +9,8 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
 from candle_vllm_core import spec as s
-from candle_vllm_core.model.layers import GATED, Norm, sigmoid
+from candle_vllm_core.model.activation import GATED, sigmoid
+from candle_vllm_core.model.layers import Norm
 from candle_vllm_core.model.loader import Blueprint
 from candle_vllm_core.model.names import NameMap
 

@@ -69,15 +69,23 @@ class Pass(Protocol):
         layer: int,
         attention: Attention | LatentAttention,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
         v: Tensor | None,
         sinks: Tensor | None = None,
     ) -> Tensor:
         """Write k [tokens, kv_heads, key_dim] and v [.., value_dim] to the cache; attend.
 
         q is [tokens, heads, key_dim], the result [tokens, heads, value_dim]. v is None where the value is the key's
-        beginning. `sinks` [heads] are scores that take part in the softmax and give nothing. Each token sees its own
-        sequence up to itself, within the window.
+        beginning. Both are None if they have been written to the layer's `destination` already. `sinks` [heads] are
+        scores that take part in the softmax and give nothing. Each token sees its own sequence up to itself, within the
+        window.
+        """
+        ...
+
+    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Where keys and values can be written before `attend`: the layer's slots, as in `KVCache.layers`, and which.
+
+        The latter is [tokens] int64. None: `attend` wants to write them itself.
         """
         ...
 

@@ -58,7 +58,7 @@ class ReferencePass:
         layer: int,
         attention: AnyAttention,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
         v: Tensor | None,
         sinks: Tensor | None = None,
     ) -> Tensor:
@@ -66,7 +66,8 @@ class ReferencePass:
         plan = self._plans[layer]
         if plan.begun is not None:
             self._cache.clear(layer, plan.begun)
-        self._cache.write(layer, plan.slots, k, v)
+        if k is not None:
+            self._cache.write(layer, plan.slots, k, v)
         if len(plan.parts) == 1:
             return plan.parts[0].attend(self._cache, layer, attention, sinks, q)
         rows = q.split_with_sizes([part.rows for part in plan.parts])
@@ -74,6 +75,10 @@ class ReferencePass:
             part.attend(self._cache, layer, attention, sinks, own) for part, own in zip(plan.parts, rows, strict=True)
         ]
         return torch.cat(results) if results else q[..., : attention.value_dim]
+
+    def destination(self, layer: int) -> tuple[Tensor, Tensor]:
+        """See `Pass.destination`."""
+        return self._cache.layers[layer], self._plans[layer].slots
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""

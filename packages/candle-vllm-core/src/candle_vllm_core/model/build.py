@@ -16,6 +16,7 @@ from ..weights.source import Source
 from .decoder import Decoder
 from .loader import CPU, Blueprint, Checkpoint
 from .names import NameMap
+from .ops import TORCH_OPS, Ops
 
 MOST_NAMES = 8
 HEAD = "lm_head.weight"
@@ -30,9 +31,11 @@ def build_decoder(
     dtype: torch.dtype,
     quantization: Quantization | None = None,
     progress: bool = False,
+    ops: Ops = TORCH_OPS,
 ) -> Decoder:
     """The model of a spec with the weights of a source, on a device, in one type, ready to run.
 
+    `ops` do what is no matrix product; `ops.choose_ops` says which are best for a device.
     A tied head that the checkpoint stores all the same is used as it is stored.
 
     Raises:
@@ -46,7 +49,7 @@ def build_decoder(
     _check_names(shapes, names, source)
     total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
-        load = Checkpoint(names, source, device, dtype, bar.update, quantization=quantization)
+        load = Checkpoint(names, source, device, dtype, bar.update, quantization=quantization, ops=ops)
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
 
 

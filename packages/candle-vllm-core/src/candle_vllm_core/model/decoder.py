@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from .. import spec as s
 from ..attention.backend import Pass
-from .attention import Angles, mixer
+from .attention import mixer
 from .feed_forward import feed_forward
 from .layers import Embedding, Head, Norm
 from .loader import Loader
+from .ops import Angles
 from .rope import Rotary
+
+
+class Stream(NamedTuple):
+    """The residual stream [tokens, dim], and what waits to be added to it; see `Ops.adds_in_norms`."""
+
+    x: Tensor
+    waiting: Tensor | None = None
+
+    @property
+    def sum(self) -> Tensor:
+        """The stream with nothing waiting."""
+        return self.x if self.waiting is None else self.x + self.waiting
 
 
 class Block(nn.Module):
@@ -32,7 +47,7 @@ class Block(nn.Module):
 
     def __init__(self, layer: s.Layer, norm: s.Norm, dim: int, index: int, load: Loader) -> None:
         super().__init__()
-        self.residual, self.scale = layer.residual, layer.residual_scale
+        self.residual, self.scale, self.ops = layer.residual, layer.residual_scale, load.ops
         before, after = layer.residual != "post", layer.residual in ("post", "sandwich")
         lone = layer.residual == "parallel"
         self.attention_norm = Norm(norm, dim, load.within("attention_norm")) if before else None
@@ -42,28 +57,33 @@ class Block(nn.Module):
         self.feed_forward = feed_forward(layer.feed_forward, dim, load.within("mlp"))
         self.feed_forward_out_norm = Norm(norm, dim, load.within("feed_forward_out_norm")) if after else None
 
-    def forward(self, x: Tensor, pass_: Pass, angles: Angles) -> Tensor:
-        """[tokens, dim] to the same."""
-        seen = _through(self.attention_norm, x)
-        x = self._joined(x, self.attention, self.attention_out_norm, seen, pass_, angles)
+    def forward(self, stream: Stream, pass_: Pass, angles: Angles) -> Stream:
+        """The stream after this layer."""
+        stream, seen = self._seen(self.attention_norm, stream)
+        stream = self._joined(stream, self.attention, self.attention_out_norm, seen, pass_, angles)
         if self.residual != "parallel":
-            seen = _through(self.feed_forward_norm, x)
-        return self._joined(x, self.feed_forward, self.feed_forward_out_norm, seen)
+            stream, seen = self._seen(self.feed_forward_norm, stream)
+        return self._joined(stream, self.feed_forward, self.feed_forward_out_norm, seen)
 
-    def _joined(self, x: Tensor, part: nn.Module, out_norm: Norm | None, *seen: object) -> Tensor:
-        """x plus what a part makes of what it sees: added before that is rounded, if nothing is done to it before."""
-        if out_norm is None and self.scale == 1.0:
-            added: Tensor = part(*seen, residual=x)
-            return added
-        found = _through(out_norm, part(*seen))
-        return x + found if self.scale == 1.0 else x + found * self.scale
+    def _seen(self, norm: Norm | None, stream: Stream) -> tuple[Stream, Tensor]:
+        """The stream with nothing waiting, and what a part sees of it."""
+        if norm is None:
+            return Stream(stream.sum), stream.sum
+        if stream.waiting is None:
+            return stream, norm(stream.x)
+        seen, x = self.ops.add_and_normalise(norm.weights, stream.x, stream.waiting)
+        return Stream(x), seen
 
-
-def _through(norm: Norm | None, x: Tensor) -> Tensor:
-    if norm is None:
-        return x
-    result: Tensor = norm(x)
-    return result
+    def _joined(self, stream: Stream, part: nn.Module, out_norm: Norm | None, *seen: object) -> Stream:
+        """The stream plus what a part makes of what it sees: added before that is rounded, if that is all."""
+        if self.scale != 1.0:
+            found: Tensor = part(*seen)
+            return Stream(stream.sum + (found if out_norm is None else out_norm(found)) * self.scale)
+        if out_norm is not None:
+            return Stream(out_norm(part(*seen), residual=stream.sum))
+        if self.ops.adds_in_norms:
+            return Stream(stream.x, part(*seen, residual=stream.waiting))
+        return Stream(part(*seen, residual=stream.sum))
 
 
 class Decoder(nn.Module):
@@ -71,7 +91,7 @@ class Decoder(nn.Module):
 
     def __init__(self, spec: s.Decoder, load: Loader, *, device: torch.device, num_parameters: int = 0) -> None:
         super().__init__()
-        self.spec, self.num_parameters = spec, num_parameters
+        self.spec, self.num_parameters, self.ops = spec, num_parameters, load.ops
         inner = load.within("model")
         self.embedding = Embedding(spec.vocab, spec.dim, spec.embed_scale, inner.within("embed_tokens"))
         layers = inner.within("layers")
@@ -94,10 +114,9 @@ class Decoder(nn.Module):
     @torch.inference_mode()
     def hidden(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:
         """What `forward` gives to the head: [rows, dim]."""
-        x = self.embedding(tokens)
+        stream = Stream(self.embedding(tokens))
         angles: dict[s.Rope | None, Angles] = {None: None}
         angles |= {rope: rotary.angles(pass_.positions) for rope, rotary in self.rotaries.items()}
         for block, rope in zip(self.blocks, self.rope_of_block, strict=True):
-            x = block(x, pass_, angles[rope])
-        hidden: Tensor = self.norm(x if rows is None else x[rows])
-        return hidden
+            stream = block(stream, pass_, angles[rope])
+        return self.ops.normalise_rows(self.norm.weights, stream.x, stream.waiting, rows)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import spec as s
-from .layers import GATED, Linear, sigmoid
+from .activation import sigmoid
+from .layers import Linear
 from .loader import Loader
 
 
@@ -20,7 +21,7 @@ class Dense(nn.Module):
 
     def __init__(self, dense: s.Dense, dim: int, load: Loader) -> None:
         super().__init__()
-        self.act, self.gated, width = GATED[dense.act], dense.gated, dense.width
+        self.spec, self.ops, width = dense, load.ops, dense.width
         names = ("gate_proj", "up_proj") if dense.gated else ("up_proj",)
         self.gate_up = Linear(names, (width,) * len(names), dim, load, bias=dense.bias)
         self.down = Linear(("down_proj",), (dim,), width, load, bias=dense.bias)
@@ -28,8 +29,8 @@ class Dense(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[tokens, dim] to the same, plus a residual."""
         inner = self.gate_up(x)
-        gate, up = inner.chunk(2, -1) if self.gated else (inner, inner.new_ones(()))
-        result: Tensor = self.down(self.act(gate, up), residual)
+        activated = self.ops.gated if self.spec.gated else self.ops.activated
+        result: Tensor = self.down(activated(self.spec.act, inner), residual)
         return result
 
 
@@ -72,7 +73,8 @@ class Sparse(nn.Module):
 
     def __init__(self, sparse: s.Sparse, dim: int, load: Loader) -> None:
         super().__init__()
-        self.act, width, count = GATED[sparse.act], sparse.width, sparse.router.experts
+        self.spec, self.ops = sparse, load.ops
+        width, count = sparse.width, sparse.router.experts
         self.router = Router(sparse.router, dim, load.within("gate"))
         experts = load.within("experts")
         self.gate_up = experts.experts(("gate_proj", "up_proj"), width, dim, count=count, bias=sparse.bias)
@@ -86,8 +88,8 @@ class Sparse(nn.Module):
         experts, weights = self.router(x)
         order = experts.flatten().argsort(stable=True)
         counts = experts.flatten().bincount(minlength=self.gate_up.count).tolist()
-        gate, up = self.gate_up.multiply(x[order // experts.shape[1]], counts).chunk(2, -1)
-        given = self.down.multiply(self.act(gate, up), counts)
+        inner = self.gate_up.multiply(x[order // experts.shape[1]], counts)
+        given = self.down.multiply(self.ops.gated(self.spec.act, inner), counts)
         in_turn = torch.empty_like(given).index_copy_(0, order, given).view(*experts.shape, given.shape[1])
         result: Tensor = (in_turn * weights[..., None]).sum(1)
         if self.shared is not None:

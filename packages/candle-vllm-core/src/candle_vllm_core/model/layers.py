@@ -1,9 +1,8 @@
-"""The parts that every decoder has: normalisation, linear maps, activations, embedding and head."""
+"""The parts that every decoder has: normalisation, linear maps, embedding and head."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,66 +10,15 @@ from torch import Tensor, nn
 
 from .. import spec as s
 from .loader import Loader
+from .ops import NormWeights
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x)), the same bits wherever a number stands.
-
-    In float32 torch's own sigmoid, and all that are made of it, differ in the last numbers of a tensor or of a thread's
-    share; exp and erf do not. In shorter types that difference is lost in rounding.
-    """
-    return torch.exp(-x.float()).add_(1).reciprocal_().to(x.dtype)
-
-
-def silu(x: Tensor) -> Tensor:
-    """x * sigmoid(x), the same bits wherever a number stands."""
-    return x * sigmoid(x) if x.dtype == torch.float32 else F.silu(x)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """x times the chance that a normal number is below it (Hendrycks and Gimpel 2016)."""
-    return torch.erf(x * 2**-0.5).add_(1).mul_(x).mul_(0.5) if x.dtype == torch.float32 else F.gelu(x)
-
-
-def gelu_tanh(x: Tensor) -> Tensor:
-    """The approximation of `gelu` by tanh(sqrt(2 / pi) * (x + 0.044715 x^3))."""
-    if x.dtype != torch.float32:
-        return F.gelu(x, approximate="tanh")
-    return x * sigmoid((x * x).mul_(0.044715).add_(1).mul_(x).mul_(2 * math.sqrt(2 / math.pi)))
-
-
-def _clamped_swish(gate: Tensor, up: Tensor) -> Tensor:
-    gate = gate.clamp(max=7.0)
-    return (up.clamp(-7.0, 7.0) + 1) * gate * sigmoid(1.702 * gate)
-
-
-GATED: Mapping[s.Activation, Callable[[Tensor, Tensor], Tensor]] = {
-    "silu": lambda gate, up: silu(gate) * up,
-    "gelu": lambda gate, up: gelu(gate) * up,
-    "gelu_tanh": lambda gate, up: gelu_tanh(gate) * up,
-    "clamped_swish": _clamped_swish,
-}
-"""An activation of the gate, times what it gates; each [tokens, width]."""
-
-
-def norm_parameters(norm: s.Norm, load: Loader, *shape: int) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a normalisation, in float32 where they count before rounding."""
+def norm_weights(norm: s.Norm, load: Loader, *shape: int) -> NormWeights:
+    """What a normalisation of a shape learned."""
     weight, bias = load.tensor("weight", *shape), load.tensor("bias", *shape) if norm.bias else None
     if norm.wide:
         weight, bias = weight.float(), None if bias is None else bias.float()
-    return weight + 1 if norm.offset else weight, bias
-
-
-def normalise(norm: s.Norm, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Normalise the last dimension of x in float32, round to the weight's type, apply weight and bias."""
-    wide = x.to(weight.dtype)
-    found = F.rms_norm(wide, x.shape[-1:], None, norm.eps) if norm.kind == "rms" else _centred(wide, norm.eps)
-    found = found * weight if bias is None else torch.addcmul(bias, found, weight)
-    return found.to(x.dtype)
-
-
-def _centred(x: Tensor, eps: float) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], None, None, eps)
+    return NormWeights(norm, weight + 1 if norm.offset else weight, bias)
 
 
 class Norm(nn.Module):
@@ -78,12 +26,11 @@ class Norm(nn.Module):
 
     def __init__(self, norm: s.Norm, dim: int, load: Loader) -> None:
         super().__init__()
-        self.spec = norm
-        self.weight, self.bias = norm_parameters(norm, load, dim)
+        self.ops, self.weights = load.ops, norm_weights(norm, load, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[tokens, dim] to the same."""
-        return normalise(self.spec, x, self.weight, self.bias)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[tokens, dim] to the same, plus a residual."""
+        return self.ops.normalise(self.weights, x, residual)
 
 
 class Linear(nn.Module):

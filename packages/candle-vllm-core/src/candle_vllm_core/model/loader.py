@@ -16,14 +16,16 @@ from ..quant.packed import pack
 from ..quant.weight import DenseWeight, Weight, stack
 from ..weights.source import Source
 from .names import NameMap
+from .ops import TORCH_OPS, Ops
 
 CPU = torch.device("cpu")
 
 
 class Loader(ABC):
-    """Hands out tensors by the names under a prefix."""
+    """Hands out tensors by the names under a prefix, and `ops`, what is done on the device where they are."""
 
-    def __init__(self, names: NameMap, prefix: str = "") -> None:
+    def __init__(self, names: NameMap, prefix: str = "", ops: Ops = TORCH_OPS) -> None:
+        self.ops = ops
         self._names = names
         self._prefix = prefix
 
@@ -129,8 +131,9 @@ class Checkpoint(Loader):
         report: Callable[[int], object],
         prefix: str = "",
         quantization: Quantization | None = None,
+        ops: Ops = TORCH_OPS,
     ) -> None:
-        super().__init__(names, prefix)
+        super().__init__(names, prefix, ops)
         self._quantization = quantization
         self._source = source
         self._device = device
@@ -147,6 +150,7 @@ class Checkpoint(Loader):
             self._report,
             self._path(name),
             self._quantization,
+            self.ops,
         )
 
     def tensor(self, name: str, *shape: int, wide: bool = False) -> Tensor:

@@ -15,6 +15,7 @@ from ..attention.backend import Layout
 from ..config import EngineConfig
 from ..model.build import build_decoder
 from ..model.families import architecture
+from ..model.ops import choose_ops
 from ..spec import Decoder
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
@@ -63,6 +64,7 @@ class ModelRunner:
                 dtype=self._dtype,
                 quantization=config.quantization,
                 progress=sys.stderr.isatty(),
+                ops=choose_ops(self.device),
             )
             self._backend = choose_backend(
                 self.device,

@@ -8,6 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 KERNEL_TESTS := packages/candle-vllm-core/tests/kernels
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+NATIVE := $(wildcard packages/candle-vllm-core/src/candle_vllm_core/native/*.[ch])
 
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
@@ -20,7 +21,7 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv and install everything in it
 
-$(READY): constraints.txt $(PROJECTS) scripts/setup
+$(READY): constraints.txt $(PROJECTS) $(NATIVE) scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup
 	@echo "$(CURDIR)" > $@
 

@@ -22,6 +22,7 @@ CORE = [
         "config",
         "spec",
         "kernels",
+        "native",
         "quant",
         "weights",
         "attention",
@@ -68,6 +69,7 @@ DEFERRED = {
     # A library that is loaded with the first constraint.
     *((f"candle_vllm_core.constraints.{name}", "llguidance") for name in ("compiler", "matcher", "vocabulary")),
     ("candle_vllm_core.constraints.trial", "resource"),  # not on every system
+    ("candle_vllm_core.attention", "candle_vllm_core.attention.triton"),  # triton, where there is a GPU
     ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 

@@ -103,7 +103,8 @@ def test_experts_are_rounded_each_for_itself() -> None:
 def test_memory_is_what_is_said(shape: tuple[int, int]) -> None:
     weight = of(random(*shape))
     packed = torch.ops.mkldnn._nbytes(weight._packed)
-    assert packed + weight._scale.nbytes + weight._zero.nbytes == int8_bytes(*shape)
+    sums = 0 if weight._native is None else weight._native._sums.nbytes
+    assert packed + weight._scale.nbytes + weight._zero.nbytes + sums == int8_bytes(*shape)
 
 
 MIXTURES = {"qwen2": 0, "qwen3-moe, some layers dense": 2, "llama, tied": 0, "gpt-oss": 3, "deepseek-v3": 2}

@@ -35,7 +35,7 @@ def build_decoder(
 ) -> Decoder:
     """The model of a spec with the weights of a source, on a device, in one type, ready to run.
 
-    `ops` do what is no matrix product; `ops.choose_ops` says which are best for a device.
+    `ops` do what is no matrix product; `device_ops.choose_ops` says which are best for a device.
     A tied head that the checkpoint stores all the same is used as it is stored.
 
     Raises:

@@ -117,11 +117,6 @@ class Ops(Protocol):
         ...
 
 
-def choose_ops(device: torch.device) -> Ops:
-    """The best that a device has."""
-    return TORCH_OPS
-
-
 class TorchOps:
     """See `Ops`: in plain torch, on any device."""
 

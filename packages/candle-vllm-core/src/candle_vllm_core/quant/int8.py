@@ -9,12 +9,16 @@ The operations are private to torch, so they are tried before a matrix is stored
 
 from __future__ import annotations
 
+import ctypes
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..native import address, library
+from .few import MOST_ROWS
 from .weight import DenseWeight, Weight, filled_up
 
 LARGEST = 127
@@ -40,12 +44,15 @@ class Int8Weight(Weight):
         self._scale = scale / LARGEST
         """Less what a token is rounded with."""
         self._zero = torch.zeros(len(scale), dtype=torch.int32)
+        self._native = _native_product(self._packed, self._scale, rounded, self._product)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
+        if self._native is not None and x.dtype == torch.bfloat16:
+            return self._native(x, bias, residual, self._product)
         wide = x.float()
         largest = wide.abs().amax(-1, True)
-        found = self._product(_shifted(wide * (LARGEST / largest))).mul_(largest)
+        found = self._product(_shifted(wide * (torch.tensor(float(LARGEST)) / largest))).mul_(largest)
         for added in (bias, residual):
             if added is not None:
                 found.add_(added)
@@ -85,6 +92,53 @@ class Int8Weight(Weight):
         return result[: shifted.shape[0]]
 
 
+class NativeProduct:
+    """The same product, in the same bits, with our own code around oneDNN's, and instead of it for few rows."""
+
+    def __init__(self, found: ctypes.CDLL, packed: Tensor, scale: Tensor, rounded: Tensor) -> None:
+        """`packed` and `scale` are those of the weight, `rounded` [rows, columns] its integers."""
+        self._library, self._packed, self._scale = found, packed, scale
+        self._shape = rounded.shape
+        self._sums = rounded.sum(1, dtype=torch.int32).mul_(SHIFT)
+
+    def __call__(
+        self, x: Tensor, bias: Tensor | None, residual: Tensor | None, product: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it; `product` is what multiplies many rows."""
+        (rows, columns), m, threads = self._shape, x.shape[0], torch.get_num_threads()
+        x, added = x.contiguous(), None if residual is None else residual.contiguous()
+        stride = -(-columns // 4) * 4 if m <= MOST_ROWS else columns
+        shifted, largest = x.new_empty(m, stride, dtype=torch.uint8), x.new_empty(m, dtype=torch.float32)
+        self._library.native_round(address(x), address(shifted), address(largest), m, columns, stride, min(m, threads))
+        y = x.new_empty(m, rows)
+        around = (address(largest), address(bias), address(added), address(y))
+        if m <= MOST_ROWS:
+            weight = (torch.ops.mkldnn.data_ptr(self._packed), address(self._scale), address(self._sums))
+            self._library.native_linear_int8(address(shifted), *weight, *around, m, rows, columns, threads)
+        else:
+            found = product(shifted)
+            self._library.native_scale(address(found), *around, m, rows, threads)
+        return y
+
+
+def _native_product(
+    packed: Tensor, scale: Tensor, rounded: Tensor, product: Callable[[Tensor], Tensor]
+) -> NativeProduct | None:
+    """The product in our own code, if there is any for this machine, and the matrix lies as that takes it."""
+    found, shape = library(), tuple(rounded.shape)
+    if found is None:
+        return None
+    own = NativeProduct(found, packed, scale, rounded)
+    if shape not in _agrees:
+        x = torch.randn(MOST_ROWS + 1, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+        _agrees[shape] = torch.equal(own(x[1:], None, None, product), own(x, None, None, product)[1:])
+    return own if _agrees[shape] else None
+
+
+_agrees: dict[tuple[int, ...], bool] = {}
+"""Whether products with few rows are the same bits as with many, by the shape of the matrix: it is tried once."""
+
+
 def quantize(weight: DenseWeight) -> Weight:
     """The same matrix in 8-bit integers; one that is on no device stays as it is."""
     tensor = weight.dense()
@@ -92,9 +146,9 @@ def quantize(weight: DenseWeight) -> Weight:
 
 
 def int8_bytes(rows: int, columns: int) -> int:
-    """What a matrix takes in memory: oneDNN fills up both sides to 64 and keeps rows' sums; two numbers are ours."""
+    """What a matrix takes in memory: oneDNN fills up both sides to 64 and keeps rows' sums, and so do we."""
     filled = -(-rows // 64) * 64
-    return filled * -(-columns // 64) * 64 + 4 * filled + 2 * 4 * rows
+    return filled * -(-columns // 64) * 64 + 4 * filled + (2 if library() is None else 3) * 4 * rows
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .few import MOST_ROWS, few_rows
 from .weight import DenseWeight, Weight, filled_up
 
 
@@ -21,9 +22,12 @@ class PackedWeight(Weight):
     def __init__(self, tensor: Tensor) -> None:
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
+        self._few = few_rows(self._packed, tensor.dtype, self.shape)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
+        if self._few is not None and x.shape[0] <= MOST_ROWS:
+            return self._few(x, bias, residual)
         added = None if residual is None else filled_up(residual)
         return _multiply(filled_up(x), self._packed, bias, added)[: x.shape[0]]
 

@@ -1,0 +1,71 @@
+"""What a CPU computes with machine code of ours: a library of C functions, if it was built and fits this processor.
+
+The functions are for processors that multiply bfloat16 by themselves (AVX-512 BF16 and VNNI), and are built when the
+package is, where there is a C compiler. Everything that uses them has a way of its own without them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+Address = ctypes.c_void_p
+Number = ctypes.c_long
+Small = ctypes.c_int
+Real = ctypes.c_float
+
+LIBRARY = Path(__file__).with_name("libnative.so")
+SIGNATURES = {
+    "native_setup": (Address,) * 3,
+    "native_linear_bf16": (*(Address,) * 5, Small, Number, Number, Number, Small),
+    "native_linear_int8": (*(Address,) * 8, Small, Number, Number, Small),
+    "native_round": (*(Address,) * 3, Number, Number, Number, Small),
+    "native_rms_norm": (Address, Number, Address, Small, Address, Number, Number, Real, Small),
+    "native_gated": (Address, Address, Number, Number, Small, Small),
+    "native_heads": (*(Address,) * 8, *(Number,) * 6, Real, Small, Small),
+    "native_scale": (*(Address,) * 5, Number, Number, Small),
+}
+OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The functions, with their arguments' types; None where there are none for this machine."""
+    threads = _openmp()
+    if threads is None or not LIBRARY.exists() or not _fits():
+        return None
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+        for name, types in SIGNATURES.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = types, None
+    except (OSError, AttributeError):
+        return None
+    found.native_setup(*(ctypes.cast(getattr(threads, name), Address) for name in OPENMP))
+    return found
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's numbers begin, as the functions take it."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _fits() -> bool:
+    """Whether this processor has the instructions that the library is made of."""
+    known = platform.machine().lower() in ("x86_64", "amd64")
+    return known and torch.cpu._is_avx512_bf16_supported() and torch.cpu._is_vnni_supported()
+
+
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP runtime whose threads torch computes with."""
+    try:
+        lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    paths = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
+    return ctypes.CDLL(paths.pop()) if len(paths) == 1 else None

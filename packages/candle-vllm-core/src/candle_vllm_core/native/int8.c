@@ -1,0 +1,72 @@
+/* What stands around a product of 8-bit integers: activations rounded before it, sums scaled after it. */
+#include "lanes.h"
+#include "parallel.h"
+
+typedef struct {
+    const bf16 *x;
+    uint8_t *rounded;
+    float *largest;
+    long m, columns, stride;
+    int threads;
+} round_job;
+
+static void round_row(const bf16 *x, uint8_t *rounded, float *largest, long columns) {
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 most = zero;
+    for (long c = 0; c < columns; c += 16)
+        most = _mm512_max_ps(most, _mm512_abs_ps(wide_some(x + c, lanes(columns - c))));
+    *largest = _mm512_reduce_max_ps(most);
+    __m512 factor = *largest > 0 ? _mm512_set1_ps(127.0f / *largest) : zero;
+    for (long c = 0; c < columns; c += 16) {
+        __mmask16 some = lanes(columns - c);
+        __m512i nearest = _mm512_cvtps_epi32(_mm512_mul_ps(wide_some(x + c, some), factor));
+        __m512i shifted = _mm512_add_epi32(nearest, _mm512_set1_epi32(128));
+        _mm512_mask_cvtepi32_storeu_epi8(rounded + c, some, shifted);
+    }
+}
+
+static void round_part(void *given) {
+    const round_job *job = given;
+    long from, to;
+    share(job->m, job->threads, &from, &to);
+    for (long m = from; m < to; m++)
+        round_row(job->x + m * job->columns, job->rounded + m * job->stride, job->largest + m, job->columns);
+}
+
+/* x [m, columns] bfloat16 to bytes [m, stride] from 1 to 255, 128 for zero, and each row's largest size [m]. */
+void native_round(const void *x, void *rounded, float *largest, long m, long columns, long stride, int threads) {
+    round_job job = {x, rounded, largest, m, columns, stride, threads};
+    in_threads(round_part, &job, threads);
+}
+
+typedef struct {
+    const float *product, *largest;
+    const bf16 *bias, *residual;
+    bf16 *y;
+    long m, rows;
+    int threads;
+} scale_job;
+
+static void scale_part(void *given) {
+    const scale_job *job = given;
+    long from, to;
+    share(job->m, job->threads, &from, &to);
+    for (long m = from; m < to; m++)
+        for (long r = 0; r < job->rows; r += 16) {
+            long at = m * job->rows + r;
+            __mmask16 some = lanes(job->rows - r);
+            __m512 sum = _mm512_mul_ps(_mm512_maskz_loadu_ps(some, job->product + at), _mm512_set1_ps(job->largest[m]));
+            if (job->bias)
+                sum = _mm512_add_ps(sum, wide_some(job->bias + r, some));
+            if (job->residual)
+                sum = _mm512_add_ps(sum, wide_some(job->residual + at, some));
+            store_some(job->y + at, sum, some);
+        }
+}
+
+/* product [m, rows] times each row's largest, plus bias [rows] and residual [m, rows], in bfloat16. */
+void native_scale(const float *product, const float *largest, const void *bias, const void *residual, void *y, long m,
+                  long rows, int threads) {
+    scale_job job = {product, largest, bias, residual, y, m, rows, threads};
+    in_threads(scale_part, &job, threads);
+}

@@ -1,0 +1,80 @@
+"""Products of a packed matrix with a few rows: it is read once, from its first byte to its last, at the memory's speed.
+
+The sums are made in the order of oneDNN's own, so that a row's result is the same bits in whatever batch it is. oneDNN
+sums up some hundreds of columns from zero before it adds them to those before; how many, is found out by trying.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..native import address, library
+
+MOST_ROWS = 4
+"""More are multiplied faster by oneDNN, which reads a part of a matrix for many of them."""
+SPANS = (1024, 512, 2048, 256, 4096, 128, 64)
+"""Columns that oneDNN may sum up at once."""
+
+Product = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+"""x [at most 4, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
+Shape = tuple[int, int]
+
+
+def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> Product | None:
+    """How to multiply a packed matrix of [rows, columns] with few rows, if this machine can in the same bits."""
+    found = library()
+    if found is None or dtype != torch.bfloat16 or shape[1] % 2:
+        return None
+    if shape not in _spans:
+        _spans[shape] = _span(found, packed, shape)
+    span = _spans[shape]
+    return None if span is None else functools.partial(_product, found, packed, shape, span)
+
+
+_spans: dict[Shape, int | None] = {}
+"""What was found for a shape: it is tried once."""
+
+
+def _span(found: ctypes.CDLL, packed: Tensor, shape: Shape) -> int | None:
+    """The first number of columns that gives the same bits as oneDNN does."""
+    x = torch.randn(MOST_ROWS, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    # What is left of a sum when its own rounded value is taken away shows bits that rounding would hide.
+    rounded = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "").neg()
+    right = torch.ops.mkldnn._linear_pointwise.binary(x, rounded, packed, None, "add")
+    for span in SPANS:
+        if torch.equal(_product(found, packed, shape, span, x, None, rounded), right):
+            return span
+    return None
+
+
+def _product(
+    found: ctypes.CDLL,
+    packed: Tensor,
+    shape: Shape,
+    span: int,
+    x: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+) -> Tensor:
+    """See `Product`."""
+    rows, columns = shape
+    x, added = x.contiguous(), None if residual is None else residual.contiguous()
+    y = x.new_empty(x.shape[0], rows)
+    found.native_linear_bf16(
+        address(x),
+        torch.ops.mkldnn.data_ptr(packed),
+        address(bias),
+        address(added),
+        address(y),
+        x.shape[0],
+        rows,
+        columns,
+        span,
+        torch.get_num_threads(),
+    )
+    return y

@@ -1,0 +1,77 @@
+"""Products with few rows: the same bits as oneDNN's, and so as in any batch."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from candle_vllm_core.native import library
+from candle_vllm_core.quant import few, int8, packed
+from candle_vllm_core.quant.weight import DenseWeight
+
+SHAPES = [(896, 896), (1152, 896), (896, 4864), (130, 70), (64, 4), (77, 34), (1, 64), (300, 2050), (2048, 3000)]
+
+pytestmark = pytest.mark.skipif(library() is None, reason="the C functions are not for this machine, or were not built")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_row_is_the_same_bits_alone_and_among_many(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    weight = packed.pack(DenseWeight(normal(rows, columns)))
+    x, bias, residual = normal(9, columns, seed=1), normal(rows, seed=2), normal(9, rows, seed=3)
+    for added in (None, residual):
+        for shift in (None, bias):
+            many = weight.matmul(x, shift, added)
+            for m in range(1, few.MOST_ROWS + 1):
+                own = weight.matmul(x[2 : 2 + m], shift, None if added is None else added[2 : 2 + m])
+                assert torch.equal(own, many[2 : 2 + m])
+
+
+def test_most_shapes_are_multiplied_here() -> None:
+    found = [few.few_rows(torch.ops.mkldnn._reorder_linear_weight(normal(*s), None), torch.bfloat16, s) for s in SHAPES]
+    assert sum(product is not None for product in found) >= len(SHAPES) - 2
+
+
+def test_threads_do_not_change_bits(threads: None) -> None:
+    weight, x = packed.pack(DenseWeight(normal(1152, 896))), normal(1, 896, seed=1)
+    two = weight.matmul(x)
+    torch.set_num_threads(1)
+    assert torch.equal(weight.matmul(x), two)
+
+
+def test_another_order_of_summing_is_told_from_onednns(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (64, 3000)
+    matrix = torch.ops.mkldnn._reorder_linear_weight(normal(*shape), None)
+    monkeypatch.setattr(few, "_spans", {})
+    assert few.few_rows(matrix, torch.bfloat16, shape) is not None
+    right = few._spans.pop(shape)
+    monkeypatch.setattr(few, "SPANS", [span for span in few.SPANS if span != right])
+    assert few.few_rows(matrix, torch.bfloat16, shape) is None
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (33, 7)])
+def test_integers_are_the_same_bits_as_without_our_own_code(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, columns = shape
+    own = int8.quantize(DenseWeight(normal(rows, columns)))
+    monkeypatch.setattr(int8, "library", lambda: None)
+    plain = int8.quantize(DenseWeight(normal(rows, columns)))
+    for m in (1, 2, 3, 4, 5, 17):
+        x, bias, residual = normal(m, columns, seed=1), normal(rows, seed=2), normal(m, rows, seed=3)
+        x[m // 2] = 0
+        for shift in (None, bias):
+            for added in (None, residual):
+                assert torch.equal(own.matmul(x, shift, added), plain.matmul(x, shift, added))

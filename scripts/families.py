@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from real_checkpoints import RealCheckpoint, checkpoint_names, real_checkpoint
+from real_checkpoints import Files, Index, RealCheckpoint, checkpoint_names, real_checkpoint
 from transformers.utils import logging
 from variants import MODELS
 
@@ -46,14 +46,14 @@ def parity() -> Iterator[str]:
 
 
 def names() -> Iterator[str]:
-    """Whose tensors are asked for, and which published index their names are held to."""
-    yield "| `architectures` | at their real size | index of | its names | its bytes |"
-    yield "| --- | --- | --- | --- | --- |"
+    """Whose tensors are asked for, and which published files their names are held to."""
+    yield "| `architectures` | at their real size | held to the files of | names | bytes | known of the files |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     known = [real_checkpoint(name) for name in checkpoint_names()]
     for name in FAMILIES:
         own = [real for real in known if real.architecture == name]
         checkpoints = ", ".join(real.checkpoint for real in own) or "none known"
-        yield f"| `{name}` | {checkpoints} | {' | '.join(index(own))} |"
+        yield f"| `{name}` | {checkpoints} | {' | '.join(published(own))} |"
 
 
 TABLES = {"supported": supported, "parity": parity, "names": names}
@@ -69,14 +69,33 @@ def title(family: Family) -> str:
     return (inspect.getdoc(family.read) or "").partition("\n")[0].removesuffix(".")
 
 
-def index(checkpoints: Sequence[RealCheckpoint]) -> tuple[str, str, str]:
-    """Of the first of these with a published index: whose it is, its names, its bytes."""
+def published(checkpoints: Sequence[RealCheckpoint]) -> tuple[str, str, str, str]:
+    """Of the first of these with a published index, or else files: whose they are, names, bytes, what is known."""
     for real in checkpoints:
         if real.index is not None:
             parts = {"tensors": real.tensors, "ignored": real.ignored, "copies": real.copies}
             shards = sum(len(part.stored(parts[name])) for name, part in real.index.parts.items())
-            return real.index.of, f"{shards:,}", f"{int(real.index.metadata['total_size']):,}"
-    return "none found", "-", "-"
+            known = ", ".join([*of_index(real.index), *of_files(real.files)])
+            return real.index.of, f"{shards:,}", f"{int(real.index.metadata['total_size']):,}", known
+    for real in checkpoints:
+        if real.files is not None:
+            return real.files.of, f"{len(real.tensors):,}", "-", ", ".join(of_files(real.files))
+    return "none found", "-", "-", "-"
+
+
+def of_index(index: Index) -> Iterator[str]:
+    """What is known of an index."""
+    yield "digest of the index" if index.digest else "length of the index"
+    if index.read == "all":
+        yield "all its names read"
+    elif not index.read.startswith("none"):
+        yield "some names read"
+
+
+def of_files(files: Files | None) -> Iterator[str]:
+    """What is known of the files with the tensors."""
+    if files is not None and files.lengths:
+        yield f"lengths of {len(files.lengths)} of {files.count} files"
 
 
 @cache

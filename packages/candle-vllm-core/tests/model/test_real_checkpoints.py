@@ -2,16 +2,20 @@
 
 Each file says where its facts are from. Most names and shapes are those under which transformers saves such a model.
 Where a published index was found, the names asked for are held to it: written down as it is, they have as many
-characters as it has, and as many bytes as its `total_size`. Which architectures have none is said below.
+characters as it has, and as many bytes as its `total_size`; where its digest is known, they are the same text.
+Where lengths of the published files were found, files of the tensors asked for are as long, with the names in their
+headers. Which architectures have only that, or nothing, is said below.
 """
 
+import itertools
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from real_checkpoints import RealCheckpoint, Shapes, checkpoint_names, expand, real_checkpoint
+from real_checkpoints import RealCheckpoint, Shapes, checkpoint_names, digest, expand, real_checkpoint
 
 from candle_vllm_core.model.build import WITHOUT_EFFECT, expected_shapes
 from candle_vllm_core.model.families import FAMILIES, decoder_spec
@@ -22,12 +26,10 @@ Record = Callable[[str, object], None]
 NAMES = checkpoint_names()
 WITHOUT_CHECKPOINT = {"MinistralForCausalLM", "Ministral3ForCausalLM"}
 """Architectures that transformers has, of which no released config.json is known here."""
-WITHOUT_INDEX = {
-    *("CohereForCausalLM", "Cohere2ForCausalLM", "DeepseekV2ForCausalLM", "GlmForCausalLM", "Glm4ForCausalLM"),
-    *("GraniteForCausalLM", "Mistral3ForConditionalGeneration", "Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    *("Qwen2MoeForCausalLM", "Qwen3NextForCausalLM", "SmolLM3ForCausalLM", "StableLmForCausalLM"),
-}
-"""Of these no public copy of an index was found; their names are those under which transformers saves them."""
+WITHOUT_INDEX = {"DeepseekV2ForCausalLM", "GlmForCausalLM", "SmolLM3ForCausalLM", "StableLmForCausalLM"}
+"""Of these nothing of an index was found, but how long published files are."""
+WITHOUT_COPY = {"Cohere2ForCausalLM"}
+"""Of these neither was found; their names are those under which transformers saves them."""
 
 
 def asked(spec: Decoder, real: RealCheckpoint) -> Shapes:
@@ -57,15 +59,39 @@ def test_the_tensors_asked_for_are_those_of_the_published_index(name: str) -> No
     real = real_checkpoint(name)
     assert real.index is not None
     found = asked(decoder_spec(real.config), real)
-    text, size = real.index.written({"tensors": found, "ignored": real.ignored, "copies": real.copies})
+    files = real.files.names({**found, **real.ignored}) if real.files else {}
+    text, size = real.index.written({"tensors": found, "ignored": real.ignored, "copies": real.copies}, files)
     assert len(text) == real.index.characters
     assert size == real.index.metadata["total_size"]
+    assert {kind: digest(text, kind) for kind in real.index.digest or {}} == (real.index.digest or {})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).files])
+def test_the_published_files_are_as_long_as_files_of_the_tensors_asked_for(name: str) -> None:
+    real = real_checkpoint(name)
+    assert real.files is not None
+    found = asked(decoder_spec(real.config), real)
+    shapes = {**found, **real.ignored}
+    cut = real.files.cut(shapes)
+    assert len(cut) == real.files.count
+    assert sorted(found.keys() - set(itertools.chain(*cut)))[:9] == [], "in no file"
+    files = {number: {each: shapes[each] for each in cut[int(number) - 1]} for number in real.files.lengths}
+    assert {number: real.files.length(file) for number, file in files.items()} == real.files.lengths
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).config_digest])
+def test_the_config_is_the_published_one_to_the_last_character(name: str) -> None:
+    real = real_checkpoint(name)
+    text = json.dumps(real.config, indent=2) + "\n"
+    assert {kind: digest(text, kind) for kind in real.config_digest or {}} == real.config_digest
 
 
 def test_every_architecture_has_a_checkpoint_and_most_have_an_index() -> None:
     found = [real_checkpoint(name) for name in NAMES]
+    indexed = {real.architecture for real in found if real.index}
     assert FAMILIES.keys() - {real.architecture for real in found} == WITHOUT_CHECKPOINT
-    assert FAMILIES.keys() - {real.architecture for real in found if real.index} == WITHOUT_CHECKPOINT | WITHOUT_INDEX
+    assert FAMILIES.keys() - indexed == WITHOUT_CHECKPOINT | WITHOUT_INDEX | WITHOUT_COPY
+    assert {real.architecture for real in found if real.files} - indexed == WITHOUT_INDEX
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).ignored])
@@ -90,3 +116,4 @@ def test_a_pattern_stands_for_its_names() -> None:
     shapes = expand({"a.{0-1}.b.{2,7-8}.c": [3, 4], "d": [5]})
     assert list(shapes) == ["a.0.b.2.c", "a.0.b.7.c", "a.0.b.8.c", "a.1.b.2.c", "a.1.b.7.c", "a.1.b.8.c", "d"]
     assert (shapes["a.1.b.8.c"], shapes["d"]) == ((3, 4), (5,))
+    assert list(expand({"{0-1}.{gate,up}": [1]})) == ["0.gate", "0.up", "1.gate", "1.up"]

@@ -1,5 +1,6 @@
 """Kernels run on the GPU where there is one, and else on the CPU in triton's interpreter, which conftest.py chooses."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 
 if importlib.util.find_spec("triton") is None:
     collect_ignore_glob = ["test_*.py"]
+elif not torch.cuda.is_available():
+    importlib.import_module("interpreter").mend()
 
 
 @pytest.fixture

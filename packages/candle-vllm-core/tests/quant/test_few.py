@@ -11,6 +11,9 @@ from candle_vllm_core.quant.weight import DenseWeight
 
 SHAPES = [(896, 896), (1152, 896), (896, 4864), (130, 70), (64, 4), (77, 34), (1, 64), (300, 2050), (2048, 3000)]
 
+MANY = few.MOST_ROWS + 9
+"""So many rows are multiplied by oneDNN."""
+
 pytestmark = pytest.mark.skipif(library() is None, reason="the C functions are not for this machine, or were not built")
 
 
@@ -30,11 +33,11 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_a_row_is_the_same_bits_alone_and_among_many(shape: tuple[int, int]) -> None:
     rows, columns = shape
     weight = packed.pack(DenseWeight(normal(rows, columns)))
-    x, bias, residual = normal(9, columns, seed=1), normal(rows, seed=2), normal(9, rows, seed=3)
+    x, bias, residual = normal(MANY, columns, seed=1), normal(rows, seed=2), normal(MANY, rows, seed=3)
     for added in (None, residual):
         for shift in (None, bias):
             many = weight.matmul(x, shift, added)
-            for m in range(1, few.MOST_ROWS + 1):
+            for m in (1, 2, 3, 4, 5, 6, 7, 13, few.MOST_ROWS):
                 own = weight.matmul(x[2 : 2 + m], shift, None if added is None else added[2 : 2 + m])
                 assert torch.equal(own, many[2 : 2 + m])
 
@@ -69,7 +72,7 @@ def test_integers_are_the_same_bits_as_without_our_own_code(
     own = int8.quantize(DenseWeight(normal(rows, columns)))
     monkeypatch.setattr(int8, "library", lambda: None)
     plain = int8.quantize(DenseWeight(normal(rows, columns)))
-    for m in (1, 2, 3, 4, 5, 17):
+    for m in (1, 2, 3, 4, 5, 17, 70):
         x, bias, residual = normal(m, columns, seed=1), normal(rows, seed=2), normal(m, rows, seed=3)
         x[m // 2] = 0
         for shift in (None, bias):

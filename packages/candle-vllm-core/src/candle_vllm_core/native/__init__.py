@@ -22,13 +22,12 @@ Real = ctypes.c_float
 LIBRARY = Path(__file__).with_name("libnative.so")
 SIGNATURES = {
     "native_setup": (Address,) * 3,
-    "native_linear_bf16": (*(Address,) * 5, Small, Number, Number, Number, Small),
-    "native_linear_int8": (*(Address,) * 8, Small, Number, Number, Small),
+    "native_linear_bf16": (*(Address,) * 5, *(Number,) * 4, Small),
+    "native_linear_int8": (*(Address,) * 8, *(Number,) * 3, Small),
     "native_round": (*(Address,) * 3, Number, Number, Number, Small),
     "native_rms_norm": (Address, Number, Address, Small, Address, Number, Number, Real, Small),
     "native_gated": (Address, Address, Number, Number, Small, Small),
     "native_heads": (*(Address,) * 8, *(Number,) * 6, Real, Small, Small),
-    "native_scale": (*(Address,) * 5, Number, Number, Small),
 }
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 

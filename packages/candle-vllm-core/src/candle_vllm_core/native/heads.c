@@ -84,8 +84,8 @@ static void heads_part(void *given) {
 }
 
 /* See `heads_job`; dim is at most 1024. */
-void native_heads(const void *projected, const float *weight, const float *cosines, const float *sines, void *q, void *k,
-                  void *v, const long *slots, long tokens, long heads, long kv_heads, long dim, long turning,
+void native_heads(const void *projected, const float *weight, const float *cosines, const float *sines, void *q,
+                  void *k, void *v, const long *slots, long tokens, long heads, long kv_heads, long dim, long turning,
                   long slot_stride, float eps, int interleaved, int threads) {
     heads_job job = {projected, weight, cosines, sines, q, k, v, slots, tokens, heads, kv_heads, dim, turning,
                      slot_stride, eps, interleaved, threads};

@@ -1,4 +1,4 @@
-/* What stands around a product of 8-bit integers: activations rounded before it, sums scaled after it. */
+/* Activations as 8-bit integers. */
 #include "lanes.h"
 #include "parallel.h"
 
@@ -37,36 +37,4 @@ static void round_part(void *given) {
 void native_round(const void *x, void *rounded, float *largest, long m, long columns, long stride, int threads) {
     round_job job = {x, rounded, largest, m, columns, stride, threads};
     in_threads(round_part, &job, threads);
-}
-
-typedef struct {
-    const float *product, *largest;
-    const bf16 *bias, *residual;
-    bf16 *y;
-    long m, rows;
-    int threads;
-} scale_job;
-
-static void scale_part(void *given) {
-    const scale_job *job = given;
-    long from, to;
-    share(job->m, job->threads, &from, &to);
-    for (long m = from; m < to; m++)
-        for (long r = 0; r < job->rows; r += 16) {
-            long at = m * job->rows + r;
-            __mmask16 some = lanes(job->rows - r);
-            __m512 sum = _mm512_mul_ps(_mm512_maskz_loadu_ps(some, job->product + at), _mm512_set1_ps(job->largest[m]));
-            if (job->bias)
-                sum = _mm512_add_ps(sum, wide_some(job->bias + r, some));
-            if (job->residual)
-                sum = _mm512_add_ps(sum, wide_some(job->residual + at, some));
-            store_some(job->y + at, sum, some);
-        }
-}
-
-/* product [m, rows] times each row's largest, plus bias [rows] and residual [m, rows], in bfloat16. */
-void native_scale(const float *product, const float *largest, const void *bias, const void *residual, void *y, long m,
-                  long rows, int threads) {
-    scale_job job = {product, largest, bias, residual, y, m, rows, threads};
-    in_threads(scale_part, &job, threads);
 }

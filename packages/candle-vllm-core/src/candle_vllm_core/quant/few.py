@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ..native import address, library
 
-MOST_ROWS = 4
-"""More are multiplied faster by oneDNN, which reads a part of a matrix for many of them."""
+MOST_ROWS = 64
+"""More are multiplied as fast by oneDNN, from some hundreds on faster."""
+TRIED_ROWS = 4
 SPANS = (1024, 512, 2048, 256, 4096, 128, 64)
 """Columns that oneDNN may sum up at once."""
 
 Product = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-"""x [at most 4, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
+"""x [at most 64, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
 Shape = tuple[int, int]
 
 
@@ -42,7 +43,7 @@ _spans: dict[Shape, int | None] = {}
 
 def _span(found: ctypes.CDLL, packed: Tensor, shape: Shape) -> int | None:
     """The first number of columns that gives the same bits as oneDNN does."""
-    x = torch.randn(MOST_ROWS, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    x = torch.randn(TRIED_ROWS, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
     # What is left of a sum when its own rounded value is taken away shows bits that rounding would hide.
     rounded = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "").neg()
     right = torch.ops.mkldnn._linear_pointwise.binary(x, rounded, packed, None, "add")

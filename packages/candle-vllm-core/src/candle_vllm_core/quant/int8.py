@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..native import address, library
-from .few import MOST_ROWS
+from .few import Product
 from .weight import DenseWeight, Weight, filled_up
 
 LARGEST = 127
@@ -29,6 +28,8 @@ ROUNDER = 1.5 * 2**23
 """A float32 of this size has no room for a fraction: adding it rounds, to the even number where two are as near."""
 MOST_ERROR = 0.02
 """Of a product, over its length, where numbers are drawn from a normal distribution: twice what rounding makes."""
+FEW_ROWS = 4
+"""So many are rounded by one thread."""
 ROWS_AT_ONCE = 8192
 """Rows that are in float32 at once while a matrix is rounded."""
 
@@ -44,12 +45,15 @@ class Int8Weight(Weight):
         self._scale = scale / LARGEST
         """Less what a token is rounded with."""
         self._zero = torch.zeros(len(scale), dtype=torch.int32)
-        self._native = _native_product(self._packed, self._scale, rounded, self._product)
+        self._native = _native_product(self._packed, self._scale, rounded, self._plain)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
         if self._native is not None and x.dtype == torch.bfloat16:
-            return self._native(x, bias, residual, self._product)
+            return self._native(x, bias, residual)
+        return self._plain(x, bias, residual)
+
+    def _plain(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         wide = x.float()
         largest = wide.abs().amax(-1, True)
         found = self._product(_shifted(wide * (torch.tensor(float(LARGEST)) / largest))).mul_(largest)
@@ -93,7 +97,7 @@ class Int8Weight(Weight):
 
 
 class NativeProduct:
-    """The same product, in the same bits, with our own code around oneDNN's, and instead of it for few rows."""
+    """The same product, in the same bits, in our own code, which reads oneDNN's layout."""
 
     def __init__(self, found: ctypes.CDLL, packed: Tensor, scale: Tensor, rounded: Tensor) -> None:
         """`packed` and `scale` are those of the weight, `rounded` [rows, columns] its integers."""
@@ -101,42 +105,47 @@ class NativeProduct:
         self._shape = rounded.shape
         self._sums = rounded.sum(1, dtype=torch.int32).mul_(SHIFT)
 
-    def __call__(
-        self, x: Tensor, bias: Tensor | None, residual: Tensor | None, product: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it; `product` is what multiplies many rows."""
+    def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+        """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it."""
         (rows, columns), m, threads = self._shape, x.shape[0], torch.get_num_threads()
         x, added = x.contiguous(), None if residual is None else residual.contiguous()
-        stride = -(-columns // 4) * 4 if m <= MOST_ROWS else columns
+        stride = -(-columns // 4) * 4
         shifted, largest = x.new_empty(m, stride, dtype=torch.uint8), x.new_empty(m, dtype=torch.float32)
-        self._library.native_round(address(x), address(shifted), address(largest), m, columns, stride, min(m, threads))
+        self._library.native_round(
+            address(x), address(shifted), address(largest), m, columns, stride, threads if m > FEW_ROWS else 1
+        )
         y = x.new_empty(m, rows)
-        around = (address(largest), address(bias), address(added), address(y))
-        if m <= MOST_ROWS:
-            weight = (torch.ops.mkldnn.data_ptr(self._packed), address(self._scale), address(self._sums))
-            self._library.native_linear_int8(address(shifted), *weight, *around, m, rows, columns, threads)
-        else:
-            found = product(shifted)
-            self._library.native_scale(address(found), *around, m, rows, threads)
+        self._library.native_linear_int8(
+            address(shifted),
+            torch.ops.mkldnn.data_ptr(self._packed),
+            address(self._scale),
+            address(self._sums),
+            address(largest),
+            address(bias),
+            address(added),
+            address(y),
+            m,
+            rows,
+            columns,
+            threads,
+        )
         return y
 
 
-def _native_product(
-    packed: Tensor, scale: Tensor, rounded: Tensor, product: Callable[[Tensor], Tensor]
-) -> NativeProduct | None:
+def _native_product(packed: Tensor, scale: Tensor, rounded: Tensor, plain: Product) -> NativeProduct | None:
     """The product in our own code, if there is any for this machine, and the matrix lies as that takes it."""
     found, shape = library(), tuple(rounded.shape)
     if found is None:
         return None
     own = NativeProduct(found, packed, scale, rounded)
     if shape not in _agrees:
-        x = torch.randn(MOST_ROWS + 1, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-        _agrees[shape] = torch.equal(own(x[1:], None, None, product), own(x, None, None, product)[1:])
+        x = torch.randn(FEW_ROWS, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+        _agrees[shape] = torch.equal(own(x, None, None), plain(x, None, None))
     return own if _agrees[shape] else None
 
 
 _agrees: dict[tuple[int, ...], bool] = {}
-"""Whether products with few rows are the same bits as with many, by the shape of the matrix: it is tried once."""
+"""Whether both products are the same bits, by the shape of the matrix: it is tried once."""
 
 
 def quantize(weight: DenseWeight) -> Weight:

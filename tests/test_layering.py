@@ -36,7 +36,7 @@ TORCH_FREE = {
     *("", "errors", "memory", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine"),
     *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
-    *("runtime.bad_words", "runtime.drawing"),
+    *("runtime.bad_words", "runtime.drawing", "runtime.ahead"),
     *("planning", "runtime.activations", "runtime.container", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
     *("stats", "events", "runtime.journal", "runtime.threads"),
     *("protocol", "embedding", "runtime.pool", "runtime.seeds"),
@@ -70,6 +70,8 @@ DEFERRED = {
     *((f"candle_vllm_core.constraints.{name}", "llguidance") for name in ("compiler", "matcher", "vocabulary")),
     ("candle_vllm_core.constraints.trial", "resource"),  # not on every system
     ("candle_vllm_core.attention", "candle_vllm_core.attention.triton"),  # triton, where there is a GPU
+    ("candle_vllm_core.model.device_ops", "candle_vllm_core.model.triton_ops"),  # as before
+    ("candle_vllm_core.model.loader", "candle_vllm_core.quant.grouped"),  # triton, where there is a GPU
     ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 

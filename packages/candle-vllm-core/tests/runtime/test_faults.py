@@ -145,11 +145,11 @@ def extend_losing(stepper: Stepper, patch: Patch) -> None:
     kv = stepper._scheduler.kv
     extend = kv.extend
 
-    def broken(request: Request, stop: int) -> bool:
+    def broken(request: Request, stop: int, **options: Any) -> bool:
         if is_victim(request):
             kv._groups[0].pool.allocate(1)
             raise Planted("extend")
-        return extend(request, stop)
+        return extend(request, stop, **options)
 
     patch.setattr(kv, "extend", broken)
 

@@ -8,6 +8,7 @@ from harness import Harness
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from late_runner import LateLaunched, LatePrepared
 from null_runner import alone, next_token
 
 from candle_vllm_core.runtime.kv_memory import KVNeeds, Load, divide
@@ -178,12 +179,18 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+SEAMS = ["match", "extend", "admit", "schedule", "run", "register", "release"]
+SEAMS += ["prepare", "launch", "draw", "collect"]  # of a runner that computes in parts
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Whatever is asked in whatever order, blocks add up and every answer is the one that its prompt gives alone."""
 
+    ahead = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.harness = Harness(num_blocks=6, block_size=2, batch=3, chunk=3)
+        self.harness = Harness(num_blocks=6, block_size=2, batch=3, chunk=3, ahead=self.ahead)
         self.failed: set[int] = set()
 
     @initialize(
@@ -194,7 +201,15 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def groups(self, more: dict[int, int], whole: bool, recurrent: bool, chunk: int | None) -> None:
         self.harness = Harness(
-            6, 2, batch=3, chunk=chunk, more=more, whole=whole or not more, recurrent=recurrent, longest=12
+            num_blocks=6,
+            block_size=2,
+            batch=3,
+            chunk=chunk,
+            more=more,
+            whole=whole or not more,
+            recurrent=recurrent,
+            longest=12,
+            ahead=self.ahead,
         )
 
     @rule(
@@ -207,20 +222,25 @@ class AnyOrder(RuleBasedStateMachine):
         prompt = prompt[: self.harness.capacity - 1]
         self.harness.add(prompt, GenerationParams(max_tokens=count, priority=priority, cache_salt=salt))
 
-    @rule()
-    def step(self) -> None:
+    @rule(whole=st.booleans())
+    def step(self, whole: bool) -> None:
         before = self.harness.stepper.has_work
-        self.harness.step()
+        self.harness.step(whole=whole)
         assert not before or self.harness.runner.steps
+        assert not whole or not self.harness.runner.is_busy
 
     @precondition(lambda self: self.harness.stepper.has_work)
-    @rule(part=st.sampled_from(["match", "extend", "admit", "schedule", "run", "register", "release"]))
-    def step_with_a_fault(self, part: str) -> None:
+    @rule(part=st.sampled_from(SEAMS), kind=st.sampled_from([ZeroDivisionError, MemoryError]))
+    def step_with_a_fault(self, part: str, kind: type[Exception]) -> None:
         """Something in the step raises; its requests may fail, and nothing else may happen."""
-        owners = (self.harness.kv, self.harness.scheduler, self.harness.runner)
-        owner = next(owner for owner in owners if hasattr(owner, part))
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            raise kind(part)
+
+        owners = (self.harness.kv, self.harness.scheduler, self.harness.runner, LatePrepared, LateLaunched)
+        owner = next((owner for owner in owners if hasattr(owner, part)), self.harness.runner)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(owner, part, lambda *arguments: 1 / 0)
+            patch.setattr(owner, part, broken, raising=False)
             self.harness.step()
         ended = {number for number, chunks in self.harness.chunks.items() if chunks and chunks[-1].output is not None}
         self.failed |= {n for n in ended if self.harness.chunks[n][-1].finish_reason is FinishReason.ERROR}
@@ -244,5 +264,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert [chunk for chunk in chunks if chunk.output is not None] == chunks[-1:]
 
 
+class AnyOrderAhead(AnyOrder):
+    """The same where each step is made while the one before is computed."""
+
+    ahead = True
+
+
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyOrderAhead.TestCase.settings = AnyOrder.TestCase.settings
 TestAnyOrder = AnyOrder.TestCase
+TestAnyOrderAhead = AnyOrderAhead.TestCase

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import Harness
 
+from candle_vllm_core.runtime.ahead import AheadStepper
 from candle_vllm_core.runtime.kv import FREED
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.scheduler import Step
@@ -141,6 +142,7 @@ def fail(step: Step) -> None:
 
 def state_of(harness: Harness) -> State:
     """All that the future depends on; blocks are numbered in the order in which they are met."""
+    harness.runner.sync()
     pools = [group.pool for group in harness.kv._groups]
     names: list[dict[int, int]] = [{} for _ in pools]
     requests = []
@@ -156,10 +158,17 @@ def state_of(harness: Harness) -> State:
     )
     return (
         len(harness.prompts),
+        under_way(harness),
         tuple(requests),
         free,
         tuple(contents(harness, index, names) for index in range(len(pools))),
     )
+
+
+def under_way(harness: Harness) -> tuple[Any, ...]:
+    """What the step that was launched computes."""
+    flight = harness.stepper._flight if isinstance(harness.stepper, AheadStepper) else None
+    return tuple((p.request.id, p.start, p.stop, p.is_alive) for p in flight.step) if flight else ()
 
 
 def of_request(request: Request) -> tuple[Any, ...]:
@@ -189,7 +198,7 @@ def way_to_the_end(state: State, after_step: Mapping[State, State]) -> int:
         state, count = after_step[state], count + 1
         if count > len(after_step):
             raise AssertionError(f"steps without end, somebody starves: {state}")
-    if state[1]:
+    if state[1] or state[2]:
         raise AssertionError(f"left at the end: {state}")
     return count
 
@@ -214,7 +223,7 @@ WORLDS: dict[str, World] = {
 """Small worlds of every kind of memory; if not said otherwise, blocks have two tokens and two requests run at once."""
 
 
-def small(world: World, most: int) -> World:
+def small(world: World, most: int, *, ahead: bool = False) -> World:
     """A world in which so many requests come."""
-    size = {"block_size": 2, "batch": 2, "longest": 8, **world.size}
+    size = {"block_size": 2, "batch": 2, "longest": 8, "ahead": ahead, **world.size}
     return World(menu=world.menu, most=most, size=size)

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from late_runner import LateRunner
 from null_runner import NullRunner, alone, make_request
 
 from candle_vllm_core.events import EngineEvent, Subscribers
+from candle_vllm_core.runtime.ahead import AheadStepper
 from candle_vllm_core.runtime.kv import FREED, KVBlocks, KVSizes
 from candle_vllm_core.runtime.pool import Pool
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.scheduler import Scheduler, Step, urgency
 from candle_vllm_core.runtime.stepper import Stepper
 from candle_vllm_core.types import GenerationChunk, GenerationOutput, GenerationParams, Pooling
+
+
+class Watched(Scheduler):
+    """A scheduler that keeps the last step that it made."""
+
+    made: Step = ()
+
+    def schedule(self, under_way: Step = ()) -> Step:
+        self.made = super().schedule(under_way)
+        return self.made
 
 
 class Harness:
@@ -30,8 +42,12 @@ class Harness:
         whole: bool = True,
         longest: int = 10_000,
         cache: bool = True,
+        ahead: bool = False,
     ) -> None:
-        """`more` groups have a window, and so many blocks; without `whole` they are alone."""
+        """`more` groups have a window, and so many blocks; without `whole` they are alone.
+
+        `ahead`: a step is made while the one before is computed, as late as a device may.
+        """
         groups = ({None: num_blocks} if whole else {}) | (more or {})
         self.sizes = KVSizes(
             block_size=block_size,
@@ -41,13 +57,17 @@ class Harness:
         )
         self.has_states, self.chunk = recurrent, chunk
         self.kv = KVBlocks(self.sizes, prefix_cache=cache)
-        self.runner = NullRunner(self.sizes)
+        self.runner = LateRunner(self.sizes) if ahead else NullRunner(self.sizes)
         self.runner.watch = self.check_writes
-        self.scheduler = Scheduler(self.kv, max_batch_size=batch, chunk_size=chunk)
+        self.scheduler = Watched(self.kv, max_batch_size=batch, chunk_size=chunk)
         self.events: list[EngineEvent] = []
         subscribers = Subscribers()
         subscribers.add(self.events.append)
-        self.stepper = Stepper(self.scheduler, self.runner, subscribers)
+        self.stepper = (
+            AheadStepper(self.scheduler, self.runner, subscribers)
+            if isinstance(self.runner, LateRunner)
+            else Stepper(self.scheduler, self.runner, subscribers)
+        )
         self.capacity = min(self.sizes.longest(chunk or longest) or longest, longest)
         self.prompts: dict[int, list[int]] = {}
         self.chunks: dict[int, list[GenerationChunk]] = {}
@@ -69,10 +89,10 @@ class Harness:
     def cancel(self, request: Request) -> None:
         self.take(self.stepper.cancel(request.id))
 
-    def step(self) -> dict[int, int]:
+    def step(self, *, whole: bool = False) -> dict[int, int]:
         """Compute a step; how many tokens of each request were in it."""
         steps = len(self.runner.steps)
-        self.take(self.stepper.step())
+        self.take(self.stepper.step(whole=whole))
         made = self.runner.steps[steps:]
         return {part.request.id: part.stop - part.start for step in made for part in step}
 
@@ -98,9 +118,11 @@ class Harness:
 
     def check_writes(self, step: Step) -> None:
         """No block that is written belongs to two, or may be given to others already."""
-        self.check_order(step)
+        if len(step) == len(self.scheduler.made):  # not where a step is computed again in halves
+            self.check_order(step)
         for index, group in enumerate(self.kv._groups):
-            tables = [request.block_tables[index] for request in self.scheduler.running]
+            holders = [*self.scheduler.running, *self.scheduler._retired]
+            tables = [request.block_tables[index] for request in holders]
             held = Counter(block for table in tables for block in table if block != FREED)
             for part in step:
                 last = -(-part.stop // self.sizes.block_size)
@@ -113,13 +135,15 @@ class Harness:
         running, waiting = self.scheduler.running, self.scheduler.waiting
         assert running == sorted(running, key=urgency), "those that run are out of order"
         assert waiting == sorted(waiting, key=urgency), "those that wait are out of order"
-        assert running[0] in [part.request for part in step], "the most urgent one always goes on"
-        answers = [request for request in running if request.num_computed >= len(request.prompt)]
+        answers = [request for request in running if request.num_computed >= len(request.prompt) and goes_on(request)]
+        first = next(request for request in running if goes_on(request))
+        assert first in [part.request for part in step], "the most urgent one always goes on"
         assert set(answers) <= {part.request for part in step}, "every answer goes on in every step"
         if self.chunk is not None:
             most = max(self.chunk, len(answers) + 1)
             assert sum(part.stop - part.start for part in step) <= most, "a step is larger than it may be"
-        coming = {key for p in step for key in self.kv.filled_keys(p.request, p.start, p.stop)}
+        under_way = self.scheduler._under_way.values()
+        coming = {key for p in (*step, *under_way) for key in self.kv.filled_keys(p.request, p.start, p.stop)}
         for started in self.scheduler.started:
             for other in waiting:
                 overtaken = urgency(other) < urgency(started)
@@ -130,6 +154,11 @@ class Harness:
             tokens = [token for chunk in chunks for token in chunk.tokens]
             right = alone(self.prompts[number], len(tokens), self.sizes.windows, self.has_states)
             assert tokens == right, "an answer differs from the one it gives alone"
+
+
+def goes_on(request: Request) -> bool:
+    """Whether anything is left to be computed for it, whatever the step under way draws."""
+    return request.num_uncomputed > 0 or not (request.ends_with_next or request.pool is not None)
 
 
 def lengths(step: Step) -> dict[int, int]:

@@ -90,6 +90,8 @@ class NullRunner:
         self.watch: Callable[[Step], None] = lambda step: None
         """Looks at a step before it is computed; what it finds wrong is noted."""
         self.fault: Callable[[Step], None] = lambda step: None
+        self.row_fault: Callable[[Request], str | None] = lambda request: None
+        """What is wrong with the row that is drawn for a request."""
 
     def run(self, step: Step) -> list[Drawn]:
         try:
@@ -105,10 +107,19 @@ class NullRunner:
         for pool, rows in pool_rows(step):
             self.pooled.setdefault(id(pool), []).extend(computed[row] for row in rows)
             pool.num_taken += len(rows)
-        return [Drawn(token) for part, token in zip(step, tokens, strict=True) if part.samples]
+        drawing = [(part.request, token) for part, token in zip(step, tokens, strict=True) if part.samples]
+        return [Drawn(token, None, self.row_fault(request)) for request, token in drawing]
 
     def forget(self, request_id: int) -> None:
         self.forgotten.append(request_id)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is still to be computed."""
+        return False
+
+    def sync(self) -> None:
+        """Wait until everything is computed: it is."""
 
     def _write(self, part: Slice) -> None:
         tokens = part.request.token_slice(part.start, part.stop)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..attention.backend import Layout
+from .request import Request
 from .scheduler import Step
+
+UNKNOWN = 0
+"""Stands for a token that is being drawn."""
 
 
 def layout_of(step: Step, block_size: int, device: torch.device) -> Layout:
-    """The tensors of one step: the tokens of all its slices, one slice after the other."""
+    """The tensors of one step: the tokens of all its slices, one slice after the other, `UNKNOWN` if not known yet."""
     tokens, positions = array("q"), array("q")
     for request, start, stop in step:
-        tokens.extend(request.token_slice(start, stop))
+        known = request.token_slice(start, stop)
+        tokens.extend(known)
+        tokens.extend([UNKNOWN] * (stop - start - len(known)))
         positions.extend(range(start, stop))
     groups = range(len(step[0].request.block_tables)) if step else ()
     return Layout(
@@ -52,15 +59,36 @@ def sampling_rows(step: Step, device: torch.device) -> Tensor:
     rows, end = array("q"), 0
     for part in step:
         end += part.stop - part.start
-        if part.samples:
+        if part.may_sample:
             rows.append(end - 1)
     return _tensor(rows, device)
 
 
+def unknown_tokens(step: Step, drawing: Sequence[Request], device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """[n] where a step's unknown tokens are among its tokens, and where among those drawn for `drawing`; None: nowhere.
+
+    Raises:
+        RuntimeError: a slice has an unknown token, and none is drawn for its request.
+    """
+    drawn = {request.id: row for row, request in enumerate(drawing)}
+    places, rows, end = array("q"), array("q"), 0
+    for request, start, stop in step:
+        end += stop - start
+        if stop > request.num_tokens:
+            if stop > request.num_tokens + 1 or request.id not in drawn:
+                raise RuntimeError(
+                    f"request {request.id} has {request.num_tokens} tokens and {stop} are to be computed"
+                )
+            places.append(end - 1)
+            rows.append(drawn[request.id])
+    return (_tensor(places, device), _tensor(rows, device)) if places else None
+
+
 def _tensor(numbers: array[int], device: torch.device) -> Tensor:
     """The numbers as int64; on a CPU the tensor lies in the array's own memory."""
-    return (
-        torch.frombuffer(numbers, dtype=torch.int64).to(device)
-        if numbers
-        else torch.empty(0, dtype=torch.int64, device=device)
-    )
+    if not numbers:
+        return torch.empty(0, dtype=torch.int64, device=device)
+    found = torch.frombuffer(numbers, dtype=torch.int64)
+    if device.type == "cuda":
+        found = found.pin_memory()  # from other memory a copy waits for all that the device has to do
+    return found.to(device, non_blocking=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import psutil
 import torch
@@ -14,6 +17,9 @@ from ..errors import ConfigError, DeviceError
 from ..quant.int8 import can_quantize
 from .container import left_in_container
 from .threads import usable_cores
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -103,6 +109,25 @@ def total_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
+
+
+def computes_beside(device: torch.device) -> bool:
+    """Whether a device computes while the host goes on, so that the next step can be made meanwhile."""
+    return device.type == "cuda"
+
+
+def lack_of_memory_as_memory_error(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a function raise MemoryError where torch says that a device has too little; what torch kept is given back."""
+
+    @wraps(work)
+    def told(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return work(*arguments, **named)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(f"the device has too little memory for this step: {error}") from error
+
+    return told
 
 
 def return_freed_memory() -> None:

@@ -138,16 +138,17 @@ class KVBlocks:
         """Whether each group has so many free blocks."""
         return all(need <= group.pool.num_free for need, group in zip(needs, self._groups, strict=True))
 
-    def extend(self, request: Request, stop: int) -> bool:
+    def extend(self, request: Request, stop: int, *, since: int | None = None) -> bool:
         """Ready a running request's blocks for computing its tokens up to `stop`; False if too few are free.
 
-        Blocks that have slid out of its windows are given back either way.
+        Blocks that have slid out of its windows are given back either way. `since`: the first of its tokens that are
+        being computed; what they see is kept.
         """
         takes = []
         total = -(-stop // self.block_size)
         for group, table in zip(self._groups, request.block_tables, strict=True):
             if group.window is not None:
-                group.slide(table, request.num_computed)
+                group.slide(table, request.num_computed if since is None else since)
             if (missing := total - len(table)) > 0:
                 takes.append((group.pool, table, missing))
         if any(missing > pool.num_free for pool, _, missing in takes):
@@ -167,8 +168,8 @@ class KVBlocks:
                 group.pool.register(table[index], keys[index])
 
     def filled_keys(self, request: Request, start: int, stop: int) -> Sequence[bytes]:
-        """The keys of the blocks that are filled when tokens `start` to `stop` are computed."""
-        first, last = start // self.block_size, stop // self.block_size
+        """The keys of the blocks that are filled when tokens `start` to `stop` are computed, if they are known."""
+        first, last = start // self.block_size, min(stop, request.num_tokens) // self.block_size
         return self._keys(request, last)[first:last] if first < last and self.prefix_cache else ()
 
     def release(self, request: Request) -> None:

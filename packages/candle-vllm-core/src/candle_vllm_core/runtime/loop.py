@@ -20,7 +20,8 @@ from ..events import EventHook, Subscribers
 from ..stats import EngineStats
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo
-from .device import return_freed_memory
+from .ahead import AheadStepper
+from .device import computes_beside, return_freed_memory
 from .kv import KVBlocks
 from .request import Limits, Request
 from .runner import ModelRunner
@@ -63,7 +64,7 @@ class EngineLoop:
 
     def step(self) -> None:
         """Compute one step now and wait for it; the chunks go to the sinks."""
-        self.call(lambda: self._deliver(self._required_stepper().step()))
+        self.call(lambda: self._deliver(self._required_stepper().step(whole=True)))
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Do something on the engine's thread and wait for its result."""
@@ -131,7 +132,8 @@ class EngineLoop:
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
         scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
         self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
-        self._stepper = Stepper(scheduler, runner, self._subscribers)
+        stepper = AheadStepper if computes_beside(runner.device) else Stepper
+        self._stepper = stepper(scheduler, runner, self._subscribers)
 
     def _turn(self) -> None:
         """Do what is in the inbox, waiting for it if there is nothing else to do, then step once."""

@@ -175,6 +175,11 @@ class Request:
         return self.num_tokens + (self.pool is None)
 
     @property
+    def ends_with_next(self) -> bool:
+        """Whether the answer has its full length with the next token, whatever that is."""
+        return len(self.generated) + 1 >= self.params.max_tokens or self.num_tokens + 1 >= self.limits.longest
+
+    @property
     def num_reusable(self) -> int:
         """How many of its first tokens may come from the prefix cache instead of being computed.
 

@@ -11,24 +11,25 @@ import torch
 from torch import Tensor
 
 from ..attention import choose_backend
-from ..attention.backend import Layout
+from ..attention.backend import Layout, Pass
 from ..config import EngineConfig
 from ..model.build import build_decoder
+from ..model.device_ops import choose_ops
 from ..model.families import architecture
-from ..model.ops import choose_ops
 from ..spec import Decoder
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import dtype_name, resolve_device, set_threads
+from .device import dtype_name, lack_of_memory_as_memory_error, resolve_device, set_threads
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
-from .masks import Masks
+from .masks import Masks, Pending
+from .overlap import PreparedStep
 from .plan import Plan
 from .pool import declared_pooling
 from .pooling import pool_rows, take
-from .request import Drawn, Limits
+from .request import Drawn, Limits, Request
 from .sampling import Sampler
 from .scheduler import Step
 
@@ -123,12 +124,29 @@ class ModelRunner:
         )
 
     @torch.inference_mode()
+    @lack_of_memory_as_memory_error
     def run(self, step: Step) -> list[Drawn]:
         """Compute a step and draw a token for each of its slices that `samples`, in their order."""
         drawing = [part.request for part in step if part.samples]
         masks = self._masks.begin(drawing)
         layout = layout_of(step, self.block_size, self.device)
-        logits = self._logits(step, layout)
+        logits = self.logits(step, layout, sampling_rows(step, self.device), self._backend.plan(layout))
+        return self._draw(logits, drawing, masks)
+
+    def prepare(self, step: Step, drawing: Sequence[Request]) -> PreparedStep:
+        """Ready a step that is computed in parts; see `ahead.AheadRunner.prepare`."""
+        return PreparedStep(self, step, drawing)
+
+    def plan(self, layout: Layout) -> Pass:
+        """How a step attends."""
+        return self._backend.plan(layout)
+
+    @lack_of_memory_as_memory_error
+    def draw(self, logits: Tensor, drawing: Sequence[Request]) -> list[Drawn]:
+        """Draw for these requests from logits [requests, vocabulary]."""
+        return self._draw(logits, drawing, self._masks.begin(drawing))
+
+    def _draw(self, logits: Tensor, drawing: Sequence[Request], masks: Pending) -> list[Drawn]:
         failed = masks.join()
         sampled = self._sampler.sample(logits, drawing)
         return [
@@ -138,13 +156,12 @@ class ModelRunner:
             )
         ]
 
-    def _logits(self, step: Step, layout: Layout) -> Tensor:
-        """The logits of the tokens that another is drawn after; what prompts are to give is taken on the way."""
-        rows, plan = sampling_rows(step, self.device), self._backend.plan(layout)
+    def logits(self, step: Step, layout: Layout, rows: Tensor, plan: Pass) -> Tensor:
+        """The logits [rows, vocabulary] of the tokens at `rows`; what prompts are to give is taken on the way."""
         targets, pools = list(prompt_targets(step)), list(pool_rows(step))
         if not targets and not pools:
-            logits: Tensor = self._model(layout.tokens, plan, rows)
-            return logits
+            found: Tensor = self._model(layout.tokens, plan, rows)
+            return found
         wanted = [*(target.row for target in targets), *(row for _, part in pools for row in part)]
         hidden = self._model.hidden(layout.tokens, plan, torch.cat([rows, torch.tensor(wanted, device=self.device)]))
         first = len(rows) + len(targets)
@@ -154,8 +171,8 @@ class ModelRunner:
         for start in range(0, len(targets), PROMPT_PIECE):
             first = len(rows) + start
             self._note(targets[start : start + PROMPT_PIECE], self._model.head(hidden[first : first + PROMPT_PIECE]))
-        logits = self._model.head(hidden[: len(rows)])
-        return logits
+        found = self._model.head(hidden[: len(rows)])
+        return found
 
     def _note(self, targets: Sequence[PromptTarget], logits: Tensor) -> None:
         """Give requests the log probabilities of some tokens of their prompts, from the logits before each."""

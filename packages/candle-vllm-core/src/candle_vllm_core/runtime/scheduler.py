@@ -35,6 +35,16 @@ class Slice(NamedTuple):
         request = self.request
         return self.stop == len(request.prompt) + len(request.generated) and request.pool is None
 
+    @property
+    def may_sample(self) -> bool:
+        """Whether the next token can be drawn after this slice, as far as is known while a step is under way."""
+        return self.stop >= self.request.num_tokens and self.request.pool is None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the request is unfinished."""
+        return self.request.finish_reason is None
+
 
 Step = tuple[Slice, ...]
 """What one forward pass computes; at most one slice per request."""
@@ -77,6 +87,11 @@ class Scheduler:
         """Who found no room last, and what it needed."""
         self.handled: Request | None = None
         """Whom `schedule` was busy with; if it raises, the one to blame."""
+        self._under_way: dict[int, Slice] = {}
+        """What is being computed while `schedule` makes the step after it."""
+        self._must_wait = False
+        self._retired: list[Request] = []
+        """Those that ended, but are still in a step under way."""
         self.kv.reset()
 
     def add(self, request: Request) -> None:
@@ -92,9 +107,14 @@ class Scheduler:
         """All unfinished requests, the most urgent first within running and within waiting."""
         return [*self.running, *self.waiting]
 
-    def schedule(self) -> Step:
-        """What to compute next; empty if there is nothing to do."""
+    def schedule(self, under_way: Step = ()) -> Step:
+        """What to compute next; empty if there is nothing to do.
+
+        `under_way` is being computed now: whoever draws in it goes on with a token that is not known yet. Nobody is
+        preempted for a step after it, which is empty if there is no room without.
+        """
         self.started, self.preempted = [], []
+        self._under_way, self._must_wait = {part.request.id: part for part in under_way if part.is_alive}, False
         slices: dict[int, Slice] = {}
         answers: list[Request] = []
         prompts: list[Request] = []
@@ -109,7 +129,7 @@ class Scheduler:
             budget -= self._extend(request, budget, slices)
         self._admit(budget, slices)
         self.handled = None
-        return tuple(slices.values())
+        return () if self._must_wait else tuple(slices.values())
 
     def _budget(self, num_answers: int) -> int:
         """Tokens that this step may compute beside one of each answer."""
@@ -123,13 +143,17 @@ class Scheduler:
         if request.id not in self._is_running or request.id in slices:
             return 0
         self.handled = request
-        length = len(request.prompt) + len(request.generated) - request.num_computed
+        length = len(request.prompt) + len(request.generated) - request.num_computed + self._is_drawn_for(request)
         if self._chunk_size is not None:
             length = min(length, budget)
         if length <= 0:
             return 0
         stop = request.num_computed + length
-        while not self.kv.extend(request, stop):
+        since = self._under_way[request.id].start if request.id in self._under_way else None
+        while not self.kv.extend(request, stop, since=since):
+            if self._under_way:
+                self._must_wait = True
+                return 0
             victim = self.running[-1]
             self._preempt(victim)
             slices.pop(victim.id, None)
@@ -137,6 +161,11 @@ class Scheduler:
                 return 0
         slices[request.id] = Slice(request, request.num_computed, stop)
         return length
+
+    def _is_drawn_for(self, request: Request) -> bool:
+        """Whether the step under way draws a token for a request that it must go on with."""
+        part = self._under_way.get(request.id)
+        return part is not None and part.samples and not request.ends_with_next
 
     def _admit(self, budget: int, slices: dict[int, Slice], before: Urgency | None = None) -> int:
         """Start waiting requests in their order, while there is room and budget; the budget that is left.
@@ -148,9 +177,9 @@ class Scheduler:
         reserved: list[int] | None = None
         while budget > 0 and index < len(self.waiting) and len(self.running) + index < self._max_batch_size:
             self.handled = request = self.waiting[index]
-            if (before is not None and urgency(request) > before) or self._still_lacks(request):
+            if self._must_wait or (before is not None and urgency(request) > before) or self._still_lacks(request):
                 break
-            coming = self._coming(slices) if coming is None else coming
+            coming = self._coming(slices) | self._coming(self._under_way) if coming is None else coming
             prefix = self.kv.match(request, coming)
             if prefix.grows:
                 needs = self.kv.needs(request, prefix, self._chunk_size)
@@ -203,17 +232,42 @@ class Scheduler:
             request.num_computed = stop
             self.kv.register(request, start, stop)
 
+    def launched(self, step: Step) -> None:
+        """Note that a step is under way: the next one begins where it ends."""
+        for request, _, stop in step:
+            request.num_computed = stop
+
+    def landed(self, step: Step) -> None:
+        """Note that a step under way was computed: its full blocks may be shared from now on."""
+        for request, start, stop in step:
+            if request.id in self._is_running:
+                self.kv.register(request, start, stop)
+
+    def settle(self) -> None:
+        """Take back what requests held that ended while a step with them was under way."""
+        retired, self._retired = self._retired, []
+        for request in retired:
+            self.kv.release(request)
+
+    def retire(self, request: Request) -> None:
+        """Let a request go that is in a step under way; it holds its blocks until that has landed."""
+        self._leave(request)
+        self._retired.append(request)
+
     def release(self, request: Request) -> None:
         """Let a request go and take back what it holds."""
+        self._leave(request)
+        self.kv.release(request)
+
+    def _leave(self, request: Request) -> None:
         del self._unfinished[request.id]
         queue = self.running if request.id in self._is_running else self.waiting
         del queue[bisect_left(queue, urgency(request), key=urgency)]
         self._is_running.discard(request.id)
-        self.kv.release(request)
 
     def check(self) -> None:
         """Raise RuntimeError if the books of requests and memory contradict each other; for tests and after a fault."""
         ids = [request.id for request in self.requests()]
         if sorted(ids) != sorted(self._unfinished) or {request.id for request in self.running} != self._is_running:
             raise RuntimeError("the queues are not what the scheduler has noted of them")
-        self.kv.check(self.running)
+        self.kv.check([*self.running, *self._retired])

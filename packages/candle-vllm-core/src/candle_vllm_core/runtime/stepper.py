@@ -5,6 +5,7 @@
 | a request's own work: its row of the sampler, its detokenizer, its sink | that request |
 | the scheduler | the request it was busy with |
 | the runner, or noting what it computed | the requests of that step |
+| the runner, for want of memory | the step is computed again in halves; who finds none alone, fails |
 | giving memory back, or anything else that should not | all unfinished requests; the books are made anew |
 
 Whatever fails gets its last chunk, its memory is given back, and the next step is computed.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from ..errors import CapacityError
@@ -23,7 +24,7 @@ from ..stats import EngineStats
 from ..types import FinishReason, GenerationChunk
 from .journal import Journal
 from .request import Drawn, Request
-from .scheduler import Emission, Scheduler, Step
+from .scheduler import Emission, Scheduler, Slice, Step
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,11 @@ class Runner(Protocol):
     """What computes steps."""
 
     def run(self, step: Step) -> list[Drawn]:
-        """Compute a step and draw a token for each of its slices that `samples`, in their order."""
+        """Compute a step and draw a token for each of its slices that `samples`, in their order.
+
+        Raises:
+            MemoryError: the device has too little memory for it; a smaller one may find enough.
+        """
         ...
 
     def forget(self, request_id: int) -> None:
@@ -67,10 +72,13 @@ class Stepper:
         """End every unfinished request; their last chunks."""
         return self._guarded(lambda out: self._end(self._scheduler.requests(), FinishReason.CANCELLED, None, out))
 
-    def step(self) -> list[Emission]:
-        """Compute one step; an exception in it fails the requests in it and no others."""
+    def step(self, *, whole: bool = False) -> list[Emission]:
+        """Compute one step; an exception in it fails the requests in it and no others.
+
+        `whole`: nothing is under way any more when this returns, as it never is here.
+        """
         self._journal.step_begins()
-        emissions = self._guarded(self._step)
+        emissions = self._guarded(lambda out: self._step(out, whole))
         self._journal.idles()
         return emissions
 
@@ -87,24 +95,35 @@ class Stepper:
             logger.critical("every request fails and the books are made anew; this is a defect", exc_info=True)
             ended = {request.id for request, chunk in out if chunk.output is not None}
             left = [request for request in self._scheduler.requests() if request.id not in ended]
-            self._scheduler.reset()
+            self._reset()
             for request in left:
-                self._emit(request, request.end(FinishReason.ERROR, _said(error)), out)
+                self._emit(request, request.end(FinishReason.ERROR, said(error)), out)
         return out
 
-    def _step(self, out: list[Emission]) -> None:
-        try:
-            step = self._scheduler.schedule()
-        except Exception as error:
-            logger.exception("no step could be made")
-            self._end(self._to_blame(), FinishReason.ERROR, _said(error), out)
-            self._scheduler.check()
-            return
-        self._journal.scheduled(self._scheduler)
+    def _reset(self) -> None:
+        self._scheduler.reset()
+
+    def _step(self, out: list[Emission], whole: bool) -> None:
+        step = self._schedule(out)
         if step:
             self._compute(step, out)
-        elif self.has_work:
+
+    def _schedule(self, out: list[Emission], under_way: Step = ()) -> Step:
+        """The next step; empty if there is none, and then whoever is to blame for that has failed.
+
+        Unless there is one under way: after that there may be one.
+        """
+        try:
+            step = self._scheduler.schedule(under_way)
+        except Exception as error:
+            logger.exception("no step could be made")
+            self._end(self._to_blame(), FinishReason.ERROR, said(error), out)
+            self._scheduler.check()
+            return ()
+        self._journal.scheduled(self._scheduler)
+        if not step and not under_way and self.has_work:
             self._refuse(self._to_blame()[0], out)
+        return step
 
     def _to_blame(self) -> list[Request]:
         """Whom the scheduler was busy with; if nobody, those that would have been in the step."""
@@ -115,7 +134,7 @@ class Stepper:
         """Fail a request that cannot run although nothing else does: it would wait for ever."""
         logger.error("request %d was let in and can never run; this is a defect", request.id)
         error = CapacityError(request.num_tokens + 1, request.limits.longest, request.limits.kv_setting)
-        self._end([request], FinishReason.ERROR, _said(error), out)
+        self._end([request], FinishReason.ERROR, said(error), out)
 
     def _compute(self, step: Step, out: list[Emission]) -> None:
         drawing = [part.request for part in step if part.samples]
@@ -125,16 +144,29 @@ class Stepper:
                 raise RuntimeError(f"{len(drawn)} tokens were drawn for {len(drawing)} requests")
             self._scheduler.advance(step)
         except Exception as error:
-            logger.exception("a step of %d requests failed", len(step))
-            self._end([part.request for part in step], FinishReason.ERROR, _said(error), out)
-            self._journal.step_ends(step, _said(error))
+            self._fail_step(step, error, out)
             return
+        self._take(step, drawing, drawn, out)
+
+    def _fail_step(self, step: Step, error: Exception, out: list[Emission]) -> None:
+        """End the requests of a step that failed; one that found no memory is computed again in halves."""
+        logger.error("a step of %d requests failed", len(step), exc_info=error)
+        again = list(_halves(step)) if isinstance(error, MemoryError) else []
+        spoilt = step if len(again) < 2 else [part for part in step if not _can_repeat(part)]
+        self._end([part.request for part in spoilt], FinishReason.ERROR, said(error), out)
+        self._journal.step_ends(step, said(error))
+        for half in again if len(again) > 1 else ():
+            if left := tuple(part for part in half if part.is_alive):
+                self._compute(left, out)
+
+    def _take(self, step: Step, drawing: Iterable[Request], drawn: Iterable[Drawn], out: list[Emission]) -> None:
+        """Give the requests of a step that was computed what it drew for them."""
         self._journal.computed(step)
         now = time.monotonic()
         for request, its in zip(drawing, drawn, strict=True):
             self._accept(request, its, now, out)
         for request, _, _ in step:
-            if request.pool is not None and request.pool.done:
+            if request.pool is not None and request.pool.done and request.finish_reason is None:
                 fault = request.pool.error
                 self._end([request], FinishReason.STOP if fault is None else FinishReason.ERROR, fault, out)
         self._journal.step_ends(step)
@@ -147,17 +179,20 @@ class Stepper:
             chunk = request.accept(drawn.token, drawn.logprob)
         except Exception as error:
             logger.exception("request %d failed", request.id)
-            self._end([request], FinishReason.ERROR, _said(error), out)
+            self._end([request], FinishReason.ERROR, said(error), out)
             return
         self._journal.drew(request, now, len(chunk.tokens))
         self._emit(request, chunk, out)
         if chunk.output is not None:
-            self._scheduler.release(request)
+            self._let_go(request)
+
+    def _let_go(self, request: Request) -> None:
+        self._scheduler.release(request)
 
     def _end(self, requests: Iterable[Request], reason: FinishReason, error: str | None, out: list[Emission]) -> None:
         for request in requests:
             self._emit(request, request.end(reason, error), out)
-            self._scheduler.release(request)
+            self._let_go(request)
 
     def _emit(self, request: Request, chunk: GenerationChunk, out: list[Emission]) -> None:
         out.append((request, chunk))
@@ -172,5 +207,24 @@ class Stepper:
             logger.exception("what the runner keeps of request %d could not be dropped", request.id)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """An exception as the error of those that it fails."""
     return f"{type(error).__name__}: {error}"
+
+
+def _halves(step: Step) -> Iterator[Step]:
+    """A step in two: half of its slices each, or half of the tokens of its only one; what cannot be cut, as it is."""
+    middle = len(step) // 2
+    [first, *_] = step
+    if middle:
+        yield from (step[:middle], step[middle:])
+    elif first.stop - first.start > 1:
+        cut = (first.start + first.stop) // 2
+        yield from ((first._replace(stop=cut),), (first._replace(start=cut),))
+    else:
+        yield step
+
+
+def _can_repeat(part: Slice) -> bool:
+    """Whether a slice may be computed twice: a recurrent state that it went on with may have been changed already."""
+    return part.request.state_slot is None or part.start == 0

@@ -23,6 +23,7 @@ from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine
 from candle_vllm_core.attention import choose_backend
 from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.model.build import build_decoder
+from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.weights.source import open_source
 
@@ -83,7 +84,7 @@ class Bare:
     def __init__(self, path: Path, dtype: str, batch: int) -> None:
         source, device, torch_dtype = open_source(path), torch.device("cpu"), DTYPES[dtype]
         spec = decoder_spec(source.config)
-        self._decoder = build_decoder(spec, source, device=device, dtype=torch_dtype)
+        self._decoder = build_decoder(spec, source, device=device, dtype=torch_dtype, ops=choose_ops(device))
         source.close()
         self._backend = choose_backend(device, spec, num_blocks=[batch * 64], block_size=BLOCK_SIZE, dtype=torch_dtype)
         self._batch = batch

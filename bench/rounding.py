@@ -21,6 +21,7 @@ from candle_vllm_core.attention import choose_backend
 from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.config import DType, Quantization
 from candle_vllm_core.model.build import build_decoder
+from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.weights.source import open_source
 
@@ -37,7 +38,7 @@ def logits(path: Path, way: str) -> Tensor:
     dtype, quantization = WAYS[way]
     source, device = open_source(path), torch.device("cpu")
     spec = decoder_spec(source.config)
-    decoder = build_decoder(spec, source, device=device, dtype=dtype, quantization=quantization)
+    decoder = build_decoder(spec, source, device=device, dtype=dtype, quantization=quantization, ops=choose_ops(device))
     source.close()
     blocks = torch.arange(-(-TOKENS // 16))
     groups = len(spec.groups())

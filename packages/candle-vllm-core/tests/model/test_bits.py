@@ -11,6 +11,7 @@ from torch import Tensor
 from candle_vllm_core.config import Quantization
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
+from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.weights.source import open_source
 
@@ -35,7 +36,7 @@ def load(path: Path, way: str) -> Decoder:
     dtype, quantization = WAYS[way]
     source = open_source(path)
     spec = decoder_spec(source.config)
-    return build_decoder(spec, source, device=CPU, dtype=dtype, quantization=quantization)
+    return build_decoder(spec, source, device=CPU, dtype=dtype, quantization=quantization, ops=choose_ops(CPU))
 
 
 def tokens(seed: int, length: int) -> Tensor:

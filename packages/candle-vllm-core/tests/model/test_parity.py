@@ -13,6 +13,7 @@ from variants import MODELS
 
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
+from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.weights.source import open_source
 
@@ -23,7 +24,8 @@ WAYS = {"whole": [LENGTH], "in chunks": [7, 1, 16, 2, 15], "token by token": [1]
 
 def load(path: Path, dtype: torch.dtype = torch.float32, length: int | None = None) -> Decoder:
     source = open_source(path)
-    decoder = build_decoder(decoder_spec(source.config, length=length), source, device=CPU, dtype=dtype)
+    spec = decoder_spec(source.config, length=length)
+    decoder = build_decoder(spec, source, device=CPU, dtype=dtype, ops=choose_ops(CPU))
     source.close()
     return decoder
 

@@ -1,0 +1,117 @@
+"""Measures which tile sizes are best on this machine's GPU, and writes them where the kernels look for them.
+
+The races of `bench gpu` are run with each choice near the built-in one that a kernel offers (`kernels/tiles.py`); a
+choice counts if it gives the same result, and is written if it is 2 % faster on average over the shapes that ask for
+it. Without a GPU there is nothing to measure: this leaves with 2.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import triton
+from torch import Tensor
+
+from bench import gpu
+from bench._gpu_races import FULL, Race, Run, races
+from bench._gpu_work import Machine
+from candle_vllm_core import kernels
+from candle_vllm_core.kernels import tiles
+
+WORTH = 0.98
+BOUNDS = {"warps": (1, 16), "stages": (1, 5)}
+SIZES = (16, 256)
+
+Choice = tuple[tuple[str, int], ...]
+Found = dict[tuple[str, str], dict[Choice, list[float]]]
+"""For an operation and key, and each choice: its time beside the built-in choice's, for each shape."""
+
+
+def choices(default: tiles.Tiles) -> Iterator[Choice]:
+    """The built-in choice and those near it: half and twice each size, and one to five stages."""
+    near = []
+    for name, value in default.items():
+        low, high = BOUNDS.get(name, SIZES)
+        values = range(low, high + 1) if name == "stages" else (value // 2, value, 2 * value)
+        near.append([(name, each) for each in values if low <= each <= high or each == value])
+    yield from itertools.product(*near)
+
+
+def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Found:
+    """Time our contender of each race with each choice that it asks for."""
+    found: Found = {}
+    for race in given:
+        run = next(iter(race.contenders.values()))
+        with tiles.asking() as asked:
+            expected = run()
+        for (operation, key), default in asked.items():
+            built_in = tuple(default.items())
+            standard = timed_with(run, operation, key, built_in, expected, race.tolerance, timed)
+            if standard is None:
+                continue
+            table = found.setdefault((operation, key), {})
+            for choice in choices(default):
+                took = timed_with(run, operation, key, choice, expected, race.tolerance, timed)
+                table.setdefault(choice, []).append(float("inf") if took is None else took / standard)
+    return found
+
+
+def timed_with(
+    run: Run,
+    operation: str,
+    key: str,
+    choice: Choice,
+    expected: Tensor,
+    tolerance: float,
+    timed: Callable[[Run], float],
+) -> float | None:
+    """Seconds with a choice; None if it does not compile, fit or give the same."""
+    with tiles.trying(operation, key, dict(choice)):
+        try:
+            return timed(run) if gpu.difference(run(), expected) <= tolerance else None
+        except Exception:  # A choice may ask more than the GPU has, which is said in many ways.
+            return None
+
+
+def best(found: Found) -> dict[str, dict[str, dict[str, int]]]:
+    """The tables of a file: choices that are worth it, by operation and key."""
+    tables: dict[str, dict[str, dict[str, int]]] = {}
+    for (operation, key), times in found.items():
+        choice, ratio = min(((c, statistics.geometric_mean(r)) for c, r in times.items()), key=lambda pair: pair[1])
+        if ratio < WORTH:
+            tables.setdefault(operation, {})[key] = dict(choice)
+    return tables
+
+
+def write(path: Path, machine: Machine, tables: Mapping[str, object]) -> None:
+    """A file for the kernels, with the machine that it is true of."""
+    about = {**machine._asdict(), "torch": torch.__version__, "triton": triton.__version__}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": about, "tables": tables}, indent=1) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="bench tune", description=__doc__)
+    parser.add_argument("--dtype", nargs="+", choices=("bf16", "fp16"), default=["bf16", "fp16"])
+    args = parser.parse_args(arguments)
+    device = torch.device("cuda")
+    if not torch.cuda.is_available() or not kernels.available(device):
+        print("bench tune: there is no GPU here, or no triton; nothing was measured", file=sys.stderr)
+        sys.exit(2)
+    machine = gpu.measured(device)
+    dtypes = [{"bf16": torch.bfloat16, "fp16": torch.float16}[name] for name in args.dtype]
+    with torch.inference_mode():
+        found = try_all((race for dtype in dtypes for race in races(FULL, device, dtype)), gpu.timed)
+    path = tiles.TUNED / tiles.file_name(machine.name)
+    write(path, machine, best(found))
+    print(f"{sum(map(len, found.values()))} choices measured; {path} has {sum(map(len, best(found).values()))} of them")
+
+
+if __name__ == "__main__":
+    main()

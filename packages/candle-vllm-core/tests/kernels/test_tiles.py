@@ -1,0 +1,102 @@
+"""Tile sizes from files, and how they are found."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import triton
+from bench import tune
+from bench._gpu_races import Race, Run
+from bench._gpu_work import Machine, Work
+from torch import Tensor
+from triton import language as tl
+
+from candle_vllm_core.kernels import tiles
+
+MACHINE = Machine("NVIDIA H200", 1.0, 2.0)
+
+
+@triton.jit
+def _double_kernel(out, x, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at, mask=at < size) * 2, mask=at < size)
+
+
+def double(x: Tensor) -> Tensor:
+    chosen = tiles.tiles("double", str(x.dtype), {"block": 32, "warps": 1, "stages": 1})
+    out = torch.full_like(x, torch.nan)
+    grid = (triton.cdiv(x.numel(), chosen["block"]),)
+    _double_kernel[grid](
+        out, x, x.numel(), BLOCK=chosen["block"], num_warps=chosen["warps"], num_stages=chosen["stages"]
+    )
+    return out
+
+
+def seconds(run: Run) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def test_a_launch_takes_what_is_tried_and_else_its_own_choice() -> None:
+    default = {"block": 32, "warps": 4}
+    assert tiles.tiles("one", "bf16", default) == default
+    with tiles.asking() as asked, tiles.trying("one", "bf16", {"block": 64, "warps": 4}):
+        assert tiles.tiles("one", "bf16", default)["block"] == 64
+        assert tiles.tiles("one", "fp16", default) == default
+    assert asked == {("one", "bf16"): default, ("one", "fp16"): default}
+    assert tiles.tiles("one", "bf16", default) == default
+
+
+def test_choices_are_near_the_built_in_one_and_bounded() -> None:
+    found = list(tune.choices({"keys": 16, "warps": 16, "stages": 3}))
+    assert len(found) == len(set(found)) == 2 * 2 * 5
+    assert {dict(choice)["keys"] for choice in found} == {16, 32}
+    assert {dict(choice)["warps"] for choice in found} == {8, 16}
+    assert list(tune.choices({})) == [()]
+
+
+def test_the_fastest_right_choice_is_found(device: torch.device) -> None:
+    x = torch.randn(300, device=device)
+    race = Race("double", "300", Work(2400), {"ours": lambda: double(x)}, 0.0)
+    found = tune.try_all([race], seconds)
+    times = found["double", "torch.float32"]
+    assert {dict(choice)["block"] for choice in times} == {16, 32, 64}
+    assert all(len(each) == 1 and each[0] < float("inf") for each in times.values())
+    # The interpreter takes as long as there are programs.
+    assert tune.best(found)["double"]["torch.float32"]["block"] == 64
+
+
+def test_a_choice_that_gives_something_else_or_fails_is_not_taken() -> None:
+    def run() -> Tensor:
+        size = tiles.tiles("wrong", "", {"size": 32})["size"]
+        if size == 16:
+            raise ValueError("no such tile")
+        return torch.full((2,), float(size))
+
+    found = tune.try_all([Race("wrong", "2", Work(8), {"ours": run}, 1e-3)], lambda run: 1.0)
+    assert found == {
+        ("wrong", ""): {(("size", 16),): [float("inf")], (("size", 32),): [1.0], (("size", 64),): [float("inf")]}
+    }
+    assert tune.best(found) == {}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tuned" / tiles.file_name("NVIDIA H200")
+    assert path.name == "NVIDIA-H200.json"
+    assert tiles.read(path) == {}
+    tables = {"double": {"bf16": {"block": 64}}}
+    tune.write(path, MACHINE, tables)
+    assert tiles.read(path) == tables
+    assert json.loads(path.read_text())["machine"]["name"] == "NVIDIA H200"
+
+
+@pytest.mark.parametrize("path", sorted(tiles.TUNED.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_files_say_their_machine(path: Path) -> None:
+    assert path.name == tiles.file_name(json.loads(path.read_text())["machine"]["name"])
+    for tables in tiles.read(path).values():
+        assert all(0 < value <= 1024 for values in tables.values() for value in values.values())

@@ -13,6 +13,7 @@ from candle_vllm_core import spec as s
 from candle_vllm_core.attention.reference import ReferencePass
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
+from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.model.ops import TORCH_OPS, Ops
 from candle_vllm_core.model.triton_ops import TritonOps
@@ -117,3 +118,8 @@ def test_an_activation_without_a_gate(tmp_path: Path) -> None:
         kind: s.Activation = act  # type: ignore[assignment]
         x = torch.randn(3, 8)
         close(TritonOps().activated(kind, x), TORCH_OPS.activated(kind, x), atol=1e-6, rtol=1e-6)
+
+
+def test_a_gpu_computes_with_kernels_and_a_cpu_does_not() -> None:
+    assert isinstance(choose_ops(torch.device("cuda", 1)), TritonOps)
+    assert not isinstance(choose_ops(CPU), TritonOps)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from candle_vllm_core import spec as s
+from candle_vllm_core.attention.backend import States
 from candle_vllm_core.model.native_ops import NativeOps
 from candle_vllm_core.model.ops import TORCH_OPS, NormWeights, Ops
 from candle_vllm_core.model.rope import Rotary
@@ -24,6 +25,24 @@ HEADS = [
     (2, 2, 64, None, False, False),
     (2, 1, 40, 20, True, False),
 ]
+
+
+class Into:
+    """A pass that has a place for keys and values, or none; nothing attends."""
+
+    positions = torch.zeros(0, dtype=torch.int64)
+
+    def __init__(self, place: tuple[Tensor, Tensor] | None = None) -> None:
+        self._place = place
+
+    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        return self._place
+
+    def attend(self, *given: object, **named: object) -> Tensor:
+        raise NotImplementedError
+
+    def recurrent(self, layer: int) -> States:
+        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +120,25 @@ def test_heads(
 
         def compute(ops: Ops, x: Tensor, side: int = side) -> Tensor:
             angles = None if every is None else (every[0][-len(x) :], every[1][-len(x) :])
-            found = ops.heads(attention, x, norm, angles, None, 0)[side]  # type: ignore[arg-type]
+            found = ops.heads(attention, x, norm, angles, Into(), 0)[side]
+            assert found is not None
             return found.flatten(1)
 
         check(compute, normal(tokens, (heads + 2 * kv_heads) * dim))
+
+
+def test_keys_and_values_go_into_the_cache_and_nowhere_else() -> None:
+    attention = s.Attention(heads=4, kv_heads=2, head_dim=40, rope=None, scale=0.1)
+    projected = normal(5, 8 * 40).bfloat16()
+    right = native().heads(attention, projected, None, None, Into(), 0)
+    cache, slots = torch.full((20, 2, 2, 40), torch.nan, dtype=torch.bfloat16), torch.tensor([19, 3, 4, 0, 11])
+    found = native().heads(attention, projected, None, None, Into((cache, slots)), 0)
+    assert right.k is not None
+    assert right.v is not None
+    assert (found.k, found.v) == (None, None)
+    assert torch.equal(found.q, right.q)
+    assert torch.equal(cache[slots], torch.stack((right.k, right.v), 1))
+    assert int(cache.isnan().sum()) == 15 * 2 * 2 * 40
 
 
 def test_what_there_is_no_code_for_is_torchs() -> None:

@@ -60,7 +60,10 @@ class NativeOps(TorchOps):
             return super().heads(a, projected, norm, angles, pass_, layer)
         tokens, dim = projected.shape[0], a.head_dim
         q = projected.new_empty(tokens, a.heads, dim)
-        k, v = projected.new_empty(2, tokens, a.kv_heads, dim).unbind()
+        destination = pass_.destination(layer)
+        fits = destination is not None and destination[0].dtype == torch.bfloat16
+        cache, slots = destination if destination is not None and fits else (_no_cache(projected, a), None)
+        k, v = cache.unbind(1)
         cos, sin = angles if angles is not None and a.rope is not None else (None, None)
         weight, eps = (norm.weight, norm.spec.eps) if isinstance(norm, NormWeights) else (None, 0.0)
         self._library.native_heads(
@@ -71,18 +74,23 @@ class NativeOps(TorchOps):
             address(q),
             address(k),
             address(v),
-            None,
+            address(slots),
             tokens,
             a.heads,
             a.kv_heads,
             dim,
             0 if cos is None else cos.shape[-1],
-            a.kv_heads * dim,
+            cache.stride(0),
             eps,
             a.rope is not None and a.rope.interleaved,
             _threads(projected),
         )
-        return Heads(q, k, v)
+        return Heads(q, None, None) if slots is not None else Heads(q, k, v)
+
+
+def _no_cache(projected: Tensor, a: s.Attention) -> Tensor:
+    """Room for keys and values beside the cache [tokens, 2, kv_heads, head_dim]."""
+    return projected.new_empty(projected.shape[0], 2, a.kv_heads, a.head_dim)
 
 
 def _is_rms(norm: NormWeights, x: Tensor) -> bool:

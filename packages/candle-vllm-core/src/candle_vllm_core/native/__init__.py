@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import platform
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 Address = ctypes.c_void_p
 Number = ctypes.c_long
@@ -35,16 +39,24 @@ OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The functions, with their arguments' types; None where there are none for this machine."""
-    threads = _openmp()
-    if threads is None or not LIBRARY.exists() or not _fits():
+    if not _fits():
         return None
     try:
-        found = ctypes.CDLL(str(LIBRARY))
-        for name, types in SIGNATURES.items():
-            function = getattr(found, name)
-            function.argtypes, function.restype = types, None
-    except (OSError, AttributeError):
+        return _loaded()
+    except (OSError, AttributeError, LookupError) as error:
+        logger.warning(
+            "this processor would be up to twice as fast with the package's C functions, but %s; "
+            "where there is a C compiler (cc), they are built when candle-vllm-core is installed",
+            "they were not built" if not LIBRARY.exists() else error,
+        )
         return None
+
+
+def _loaded() -> ctypes.CDLL:
+    found, threads = ctypes.CDLL(str(LIBRARY)), _openmp()
+    for name, types in SIGNATURES.items():
+        function = getattr(found, name)
+        function.argtypes, function.restype = types, None
     found.native_setup(*(ctypes.cast(getattr(threads, name), Address) for name in OPENMP))
     return found
 
@@ -55,16 +67,15 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 def _fits() -> bool:
-    """Whether this processor has the instructions that the library is made of."""
-    known = platform.machine().lower() in ("x86_64", "amd64")
+    """Whether the functions are for this system and this processor."""
+    known = sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64")
     return known and torch.cpu._is_avx512_bf16_supported() and torch.cpu._is_vnni_supported()
 
 
-def _openmp() -> ctypes.CDLL | None:
+def _openmp() -> ctypes.CDLL:
     """The OpenMP runtime whose threads torch computes with."""
-    try:
-        lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
-    except OSError:
-        return None
+    lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
     paths = {line.split(maxsplit=5)[-1] for line in lines if "libgomp" in line}
-    return ctypes.CDLL(paths.pop()) if len(paths) == 1 else None
+    if len(paths) != 1:
+        raise LookupError(f"torch's threads were not found among {sorted(paths)}")
+    return ctypes.CDLL(paths.pop())

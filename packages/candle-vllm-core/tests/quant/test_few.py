@@ -54,6 +54,23 @@ def test_threads_do_not_change_bits(threads: None) -> None:
     assert torch.equal(weight.matmul(x), two)
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_tensors_that_do_not_fit_the_matrix_are_refused(quantized: bool) -> None:
+    plain = DenseWeight(normal(96, 64))
+    weight = int8.quantize(plain) if quantized else packed.pack(plain)
+    x, bias, residual = normal(2, 64), normal(96), normal(2, 96)
+    for given in (
+        (normal(2, 32), bias, residual),
+        (x, bias[:-1], residual),
+        (x, bias.float(), residual),
+        (x, bias, residual[:1]),
+        (x, bias, residual.float()),
+    ):
+        with pytest.raises(ValueError, match="asks for bfloat16"):
+            weight.matmul(*given)
+    assert weight.matmul(x, bias, residual).shape == (2, 96)
+
+
 def test_another_order_of_summing_is_told_from_onednns(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (64, 3000)
     matrix = torch.ops.mkldnn._reorder_linear_weight(normal(*shape), None)

@@ -101,7 +101,7 @@ def _is_rms(norm: NormWeights, x: Tensor) -> bool:
         and x.stride(1) == 1
         and norm.spec.kind == "rms"
         and norm.bias is None
-        and norm.weight.dim() == 1
+        and norm.weight.shape == x.shape[1:]
     )
 
 
@@ -115,6 +115,7 @@ def _fits(a: s.Attention, projected: Tensor, norm: NormWeights | JointNorms | No
         and not a.gate
         and a.query_growth is None
         and a.head_dim <= MOST_DIM
+        and projected.shape[1] == (a.heads + 2 * a.kv_heads) * a.head_dim
     )
 
 

@@ -26,6 +26,19 @@ Product = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
 Shape = tuple[int, int]
 
 
+def check_product(x: Tensor, bias: Tensor | None, residual: Tensor | None, shape: Shape) -> None:
+    """What C would read past the end of.
+
+    Raises:
+        ValueError: a tensor has another shape than the matrix [rows, columns] asks, or is not bfloat16.
+    """
+    for tensor, right in ((x, (x.shape[0], shape[1])), (bias, (shape[0],)), (residual, (x.shape[0], shape[0]))):
+        if tensor is not None and (tensor.shape != right or tensor.dtype != torch.bfloat16):
+            raise ValueError(
+                f"a matrix {list(shape)} asks for bfloat16 {list(right)}, not {tensor.dtype} {list(tensor.shape)}"
+            )
+
+
 def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> Product | None:
     """How to multiply a packed matrix of [rows, columns] with few rows, if this machine can in the same bits."""
     found = library()
@@ -64,6 +77,7 @@ def _product(
 ) -> Tensor:
     """See `Product`."""
     rows, columns = shape
+    check_product(x, bias, residual, shape)
     x, added = x.contiguous(), None if residual is None else residual.contiguous()
     y = x.new_empty(x.shape[0], rows)
     found.native_linear_bf16(

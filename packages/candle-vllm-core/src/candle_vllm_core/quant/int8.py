@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..native import address, library
-from .few import Product
+from .few import Product, check_product
 from .weight import DenseWeight, Weight, filled_up
 
 LARGEST = 127
@@ -108,6 +108,7 @@ class NativeProduct:
     def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
         """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it."""
         (rows, columns), m, threads = self._shape, x.shape[0], torch.get_num_threads()
+        check_product(x, bias, residual, (rows, columns))
         x, added = x.contiguous(), None if residual is None else residual.contiguous()
         stride = -(-columns // 4) * 4
         shifted, largest = x.new_empty(m, stride, dtype=torch.uint8), x.new_empty(m, dtype=torch.float32)

@@ -10,14 +10,15 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import LlamaConfig
+from transformers import DeepseekV2Config, LlamaConfig
 
 from bench import _gpu_work as work
+from bench._gpu_models import as_stored
 from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.triton import TritonBackend
@@ -26,9 +27,15 @@ from candle_vllm_core.kernels.experts import few, multiply, tile_for
 from candle_vllm_core.kernels.norm import normalise
 from candle_vllm_core.kernels.routing import sort_pairs
 from candle_vllm_core.model.families import decoder_spec
-from candle_vllm_core.spec import Attention
+from candle_vllm_core.model.ops import TORCH_OPS, NormWeights
+from candle_vllm_core.model.rope import Rotary
+from candle_vllm_core.model.triton_ops import TritonOps
+from candle_vllm_core.runtime.device_sampling import DeviceSampler
+from candle_vllm_core.spec import Attention, DeltaNet, Norm, Rope
+from candle_vllm_core.types import GenerationParams
 
 Run = Callable[[], Tensor]
+OURS = "candle-vllm"
 
 
 class Size(NamedTuple):
@@ -48,6 +55,9 @@ class Size(NamedTuple):
     """tokens of a step"""
     experts: tuple[int, int, int, int]
     """how many there are, how many a token chooses, rows and columns of their matrices"""
+    latent: tuple[int, int, int]
+    """rank, rotated dimensions and heads"""
+    vocab: int
 
 
 FULL = Size(
@@ -61,8 +71,10 @@ FULL = Size(
     block_size=64,
     rows=(1, 64, 8192),
     experts=(128, 8, 1536, 2048),
+    latent=(512, 64, 128),
+    vocab=151936,
 )
-TINY = Size(4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32))
+TINY = Size(4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32), (32, 16, 4), 600)
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,17 @@ def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race
     """All races, each when it is asked for."""
     for batch, length in size.decode:
         yield attention(size, device, dtype, [1] * batch, length)
+        yield latent_attention(size, device, dtype, batch, length)
     for length in size.prefill:
         yield attention(size, device, dtype, [length], length)
     for rows in size.rows:
         yield norm(size, device, dtype, rows)
         yield activation(size, device, dtype, rows)
+        yield heads(size, device, dtype, rows)
         yield experts(size, device, dtype, rows)
+    for rows in size.rows[:2]:
+        yield greedy(size, device, rows)
+        yield nucleus(size, device, rows)
 
 
 def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequence[int], length: int) -> Race:
@@ -99,21 +116,66 @@ def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequenc
         head_dim=size.head_dim,
         max_position_embeddings=length,
     )
-    spec = decoder_spec(config.to_dict())
-    (a,) = spec.attentions()
-    if not isinstance(a, Attention):
-        raise TypeError(f"{type(a).__name__} is no attention over keys and values")
-    each = -(-length // size.block_size)
-    cache = KVCache(spec, num_blocks=[each * len(new)], block_size=size.block_size, dtype=dtype, device=device)
-    cache.layers[0].normal_()
-    tables = [torch.arange(each, device=device) * len(new) + i for i in range(len(new))]
-    pass_ = TritonBackend(spec, cache).plan(_layout(tables, new, length, size.block_size))
-    q = torch.randn(sum(new), size.heads, size.head_dim, device=device, dtype=dtype)
-    contenders: dict[str, Run] = {"candle-vllm": lambda: pass_.attend(0, a, q, None, None)}
-    contenders |= _attention_peers(q, cache.layers[0], tables, new, length, size.block_size)
+    step = Step(as_stored(config), new, length, size.block_size, device, dtype)
+    a, q = step.attention, torch.randn(sum(new), size.heads, size.head_dim, device=device, dtype=dtype)
+    contenders: dict[str, Run] = {OURS: lambda: step.pass_.attend(0, a, q, None, None)}
+    contenders |= _attention_peers(q, step.cache.layers[0], step.tables, new, length, size.block_size)
     counted = work.attention(a, new, [length] * len(new), dtype.itemsize, dtype.itemsize)
     kind = "decode" if new[0] == 1 else "prefill"
     return Race(f"attention, {kind}", f"{len(new)} x {length:,}", counted, contenders, 2e-2)
+
+
+def latent_attention(size: Size, device: torch.device, dtype: torch.dtype, batch: int, length: int) -> Race:
+    """One new token for each sequence, over latents that all heads share."""
+    rank, rope_dim, heads = size.latent
+    config = DeepseekV2Config(
+        hidden_size=size.dim,
+        num_hidden_layers=1,
+        num_attention_heads=heads,
+        kv_lora_rank=rank,
+        q_lora_rank=None,
+        qk_rope_head_dim=rope_dim,
+        first_k_dense_replace=1,
+        num_experts_per_tok=1,
+        max_position_embeddings=length,
+    )
+    step = Step(as_stored(config), [1] * batch, length, size.block_size, device, dtype)
+    a, q = step.attention, torch.randn(batch, heads, rank + rope_dim, device=device, dtype=dtype)
+    slots = step.cache.layers[0].view(-1, size.block_size, rank + rope_dim)
+    whole = torch.stack([slots[table].flatten(0, 1)[:length] for table in step.tables])[:, None]
+
+    def sdpa() -> Tensor:
+        # All heads of a sequence are queries over its one head of keys.
+        return F.scaled_dot_product_attention(q[:, None], whole, whole[..., :rank], scale=a.scale)[:, 0]
+
+    contenders: dict[str, Run] = {OURS: lambda: step.pass_.attend(0, a, q, None, None), "torch SDPA": sdpa}
+    counted = work.attention(a, [1] * batch, [length] * batch, dtype.itemsize, dtype.itemsize)
+    return Race("latent attention, decode", f"{batch} x {length:,}", counted, contenders, 2e-2)
+
+
+class Step:
+    """The last tokens of sequences of one length, in a model of one layer whose cache is full of random numbers."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        new: Sequence[int],
+        length: int,
+        block_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        spec = decoder_spec(config)
+        (attention,) = spec.attentions()
+        if isinstance(attention, DeltaNet):
+            raise TypeError("a recurrent layer has no cache")
+        self.attention = attention
+        each = -(-length // block_size)
+        self.cache = KVCache(spec, num_blocks=[each * len(new)], block_size=block_size, dtype=dtype, device=device)
+        self.cache.layers[0].normal_()
+        self.tables = [torch.arange(each, device=device) * len(new) + i for i in range(len(new))]
+        self.layout = _layout(self.tables, new, length, block_size)
+        self.pass_ = TritonBackend(spec, self.cache).plan(self.layout)
 
 
 def _layout(tables: Sequence[Tensor], new: Sequence[int], length: int, block_size: int) -> Layout:
@@ -188,7 +250,7 @@ def norm(size: Size, device: torch.device, dtype: torch.dtype, rows: int) -> Rac
     def in_torch() -> Tensor:
         return F.rms_norm(x + added, (size.dim,), weight, 1e-6)
 
-    contenders: dict[str, Run] = {"candle-vllm": lambda: normalise(x, weight, None, 1e-6, added=added)[0]}
+    contenders: dict[str, Run] = {OURS: lambda: normalise(x, weight, None, 1e-6, added=added)[0]}
     contenders["torch"] = in_torch
     if device.type == "cuda":
         contenders["torch, compiled"] = torch.compile(in_torch)
@@ -204,7 +266,7 @@ def activation(size: Size, device: torch.device, dtype: torch.dtype, rows: int) 
         gate, up = gate_up.chunk(2, -1)
         return F.silu(gate) * up
 
-    contenders: dict[str, Run] = {"candle-vllm": lambda: gated("silu", gate_up), "torch": in_torch}
+    contenders: dict[str, Run] = {OURS: lambda: gated("silu", gate_up), "torch": in_torch}
     if device.type == "cuda":
         contenders["torch, compiled"] = torch.compile(in_torch)
     counted = work.gated(rows, size.width, dtype.itemsize)
@@ -226,7 +288,7 @@ def experts(size: Size, device: torch.device, dtype: torch.dtype, rows: int) -> 
 
     counted = work.experts(chosen.numel(), len(chosen.unique()), out, columns, rows, dtype.itemsize)
     contenders: dict[str, Run] = {
-        "candle-vllm": ours,
+        OURS: ours,
         "torch, expert by expert": _expert_by_expert(x, matrices, chosen),
     }
     if device.type == "cuda" and dtype == torch.bfloat16:
@@ -253,3 +315,77 @@ def _grouped(x: Tensor, matrices: Tensor, chosen: Tensor) -> Run:
         return torch.empty_like(found).index_copy_(0, order, found)
 
     return run
+
+
+def heads(size: Size, device: torch.device, dtype: torch.dtype, rows: int) -> Race:
+    """Heads of q and k normalised and rotated, keys and values written to the cache: one new token of each sequence."""
+    config = LlamaConfig(
+        hidden_size=size.dim,
+        num_hidden_layers=1,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        head_dim=size.head_dim,
+    )
+    step = Step(as_stored(config), [1] * rows, size.block_size, size.block_size, device, dtype)
+    a = step.attention
+    if not isinstance(a, Attention):
+        raise TypeError(f"{type(a).__name__} has no heads of keys")
+    projected = torch.randn(rows, (a.heads + 2 * a.kv_heads) * a.head_dim, device=device, dtype=dtype)
+    learned = NormWeights(Norm(eps=1e-6), torch.randn(a.heads + a.kv_heads, a.head_dim, device=device), None)
+    angles = Rotary(Rope(theta=1e6, dim=a.head_dim), device).angles(step.layout.positions)
+
+    def in_torch() -> Tensor:
+        found = TORCH_OPS.heads(a, projected, learned, angles, step.pass_, 0)
+        if found.k is not None:
+            step.cache.write(0, step.layout.slot_mapping[0], found.k, found.v)
+        return found.q
+
+    ours = TritonOps()
+    contenders: dict[str, Run] = {OURS: lambda: ours.heads(a, projected, learned, angles, step.pass_, 0).q}
+    contenders["torch"] = in_torch
+    counted = work.heads(a, rows, dtype.itemsize)
+    return Race("head norm, RoPE, cache", f"{rows:,} x {a.heads}+2x{a.kv_heads}", counted, contenders, 3e-2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request as the sampler sees it."""
+
+    params: GenerationParams
+    id: int
+    seed: int
+    prompt: Sequence[int] = (1, 2, 3)
+    generated: Sequence[int] = ()
+    allowed: Tensor | None = None
+    bad_words: Sequence[Sequence[int]] = ()
+
+
+def _drawing(params: GenerationParams, size: Size, device: torch.device, rows: int) -> tuple[Tensor, Run]:
+    logits = torch.randn(rows, size.vocab, device=device) * 3
+    sampler = DeviceSampler(size.vocab, [0], device)
+    prepared = sampler.prepare([Row(params, number, number) for number in range(rows)])
+    return logits, lambda: sampler.draw(logits, prepared).tokens
+
+
+def greedy(size: Size, device: torch.device, rows: int) -> Race:
+    """The likeliest token of each row of logits."""
+    logits, ours = _drawing(GenerationParams(temperature=0), size, device, rows)
+    contenders: dict[str, Run] = {OURS: ours, "torch argmax": lambda: logits.argmax(-1)}
+    return Race("sampling, greedy", f"{rows:,} x {size.vocab:,}", work.Work(logits.nbytes), contenders, 0)
+
+
+def nucleus(size: Size, device: torch.device, rows: int) -> Race:
+    """A token of each row by temperature and top-p. Others draw by other numbers, so no difference is too large."""
+    logits, ours = _drawing(GenerationParams(temperature=0.6, top_p=0.95), size, device, rows)
+
+    def in_torch() -> Tensor:
+        likely, order = (logits / 0.6).softmax(-1).sort(-1, descending=True)
+        likely = likely.masked_fill(likely.cumsum(-1) - likely >= 0.95, 0)
+        return order.gather(1, likely.multinomial(1))[:, 0]
+
+    contenders: dict[str, Run] = {OURS: ours, "torch, sorted": in_torch}
+    if device.type == "cuda" and importlib.util.find_spec("flashinfer") is not None:
+        sampling = importlib.import_module("flashinfer.sampling")
+        contenders["FlashInfer"] = lambda: sampling.top_p_sampling_from_probs((logits / 0.6).softmax(-1), 0.95)
+    work_of_it = work.Work(logits.nbytes)
+    return Race("sampling, top-p", f"{rows:,} x {size.vocab:,}", work_of_it, contenders, float("inf"))

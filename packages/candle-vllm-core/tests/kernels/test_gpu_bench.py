@@ -69,10 +69,10 @@ def test_the_models_are_as_large_as_their_names_say() -> None:
     assert active.flops == pytest.approx(2 * active.bytes, rel=0.01)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_all_contenders_of_a_race_give_the_same(dtype: torch.dtype, device: torch.device) -> None:
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_all_contenders_of_a_race_give_the_same(device: torch.device) -> None:
     found = []
-    for race in races(TINY_RACES, device, dtype):
+    for race in races(TINY_RACES, device, torch.bfloat16):
         assert race.work.bytes > 0
         found += gpu.raced(race, MACHINE, lambda run: 1e-3)
         assert len(race.contenders) > 1

@@ -86,15 +86,10 @@ class Sparse(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[tokens, dim] to the same, plus a residual."""
         experts, weights = self.router(x)
-        order = experts.flatten().argsort(stable=True)
-        counts = experts.flatten().bincount(minlength=self.gate_up.count).tolist()
-        inner = self.gate_up.multiply(x[order // experts.shape[1]], counts)
-        given = self.down.multiply(self.ops.gated(self.spec.act, inner), counts)
-        in_turn = torch.empty_like(given).index_copy_(0, order, given).view(*experts.shape, given.shape[1])
-        result: Tensor = (in_turn * weights[..., None]).sum(1)
-        if self.shared is not None:
-            result = result + self._shared(self.shared, x)
-        return (result if residual is None else result + residual).to(x.dtype)
+        routing = self.gate_up.route(experts)
+        inner = self.ops.gated(self.spec.act, self.gate_up.spread(x, routing))
+        added = [] if self.shared is None else [self._shared(self.shared, x)]
+        return self.down.gather(inner, routing, weights, added if residual is None else [*added, residual])
 
     def _shared(self, shared: Dense, x: Tensor) -> Tensor:
         result: Tensor = shared(x)

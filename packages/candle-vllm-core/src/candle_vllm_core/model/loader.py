@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import Quantization
+from ..kernels import available
 from ..quant.experts import ExpertStack, LoopedExperts
 from ..quant.int8 import quantize
 from ..quant.packed import pack
@@ -180,6 +181,10 @@ class Checkpoint(Loader):
         self._fill(whole, names, rows, "weight")
         if biases is not None:
             self._fill(biases, names, rows, "bias")
+        if available(self._device):
+            from ..quant.grouped import GroupedExperts
+
+            return GroupedExperts(whole, biases)
         return LoopedExperts([self._stored(DenseWeight(matrix)) for matrix in whole], biases)
 
     def _fill(self, whole: Tensor, names: Sequence[str], rows: int, ending: str) -> None:

@@ -36,7 +36,7 @@ TORCH_FREE = {
     *("", "errors", "memory", "types", "config", "spec", "tokenizer_files", "tokenizer", "detokenizer", "engine"),
     *("testing", "model.families", "model.fields", "model.positions", "model.names"),
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
-    *("runtime.bad_words", "runtime.drawing", "runtime.ahead"),
+    *("runtime.bad_words", "runtime.drawing", "runtime.ahead", "runtime.recording", "runtime.swap"),
     *("planning", "runtime.activations", "runtime.container", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
     *("stats", "events", "runtime.journal", "runtime.threads"),
     *("protocol", "embedding", "runtime.pool", "runtime.seeds"),
@@ -61,7 +61,7 @@ THIRD_PARTIES = {
     "candle_vllm": set(),
 }
 # Modules of the core that load triton, beside the kernels themselves: what imports them does so when it has a GPU.
-WITH_TRITON: set[str] = {"attention.triton", "model.triton_ops", "quant.grouped"}
+WITH_TRITON: set[str] = {"attention.triton", "model.triton_ops", "quant.grouped", "runtime.device_sampling"}
 # Every import that is not at the top of its file: what it spares the importer is said beside it.
 DEFERRED = {
     ("candle_vllm_core.engine", "candle_vllm_core.runtime.loop"),  # torch
@@ -72,6 +72,7 @@ DEFERRED = {
     ("candle_vllm_core.attention", "candle_vllm_core.attention.triton"),  # triton, where there is a GPU
     ("candle_vllm_core.model.device_ops", "candle_vllm_core.model.triton_ops"),  # as before
     ("candle_vllm_core.model.loader", "candle_vllm_core.quant.grouped"),  # triton, where there is a GPU
+    ("candle_vllm_core.runtime.sampling", "candle_vllm_core.runtime.device_sampling"),  # triton, where there is a GPU
     ("candle_vllm_core.weights.source", "candle_vllm_core.weights.hub"),  # an HTTP client, unless something is fetched
 }
 

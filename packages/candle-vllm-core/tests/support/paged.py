@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from candle_vllm_core.attention import choose_backend
-from candle_vllm_core.attention.backend import Layout
+from candle_vllm_core.attention.backend import AttentionBackend, Layout
+from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.reference import ReferenceBackend
 from candle_vllm_core.model.decoder import Decoder
 from candle_vllm_core.spec import Decoder as Spec
@@ -50,6 +51,17 @@ def layout(
     )
 
 
+def moved(step: Layout, device: torch.device) -> Layout:
+    """A layout on another device."""
+    return replace(
+        step,
+        tokens=step.tokens.to(device),
+        positions=step.positions.to(device),
+        slot_mapping=[slots.to(device) for slots in step.slot_mapping],
+        block_tables=[[table.to(device) for table in tables] for tables in step.block_tables],
+    )
+
+
 class Caches:
     """A backend full of NaN and the tables of some sequences in it, one for each group of layers.
 
@@ -58,7 +70,17 @@ class Caches:
     """
 
     def __init__(
-        self, spec: Spec, lengths: Sequence[int], block_size: int, *, dtype: torch.dtype, scattered: bool, seed: int = 0
+        self,
+        spec: Spec,
+        lengths: Sequence[int],
+        block_size: int,
+        *,
+        dtype: torch.dtype,
+        scattered: bool,
+        seed: int = 0,
+        make: Callable[[Spec, KVCache], AttentionBackend] = ReferenceBackend,
+        device: torch.device = CPU,
+        fp8: bool = False,
     ) -> None:
         self.block_size = block_size
         self._groups, self._scattered = spec.groups(), scattered
@@ -70,15 +92,18 @@ class Caches:
         self._slid: list[list[int]] = [[] for _ in self._groups]
         self.tables: list[list[list[int]]] = [[[] for _ in lengths] for _ in self._groups]
         self.state_slots = torch.randperm(len(lengths), generator=generator).tolist()
-        self.backend: ReferenceBackend = choose_backend(
-            CPU,
+        self.device = device
+        self.cache = KVCache(
             spec,
             num_blocks=[total] * len(self._groups),
             block_size=block_size,
             dtype=dtype,
+            device=device,
             num_states=len(lengths),
+            fp8=fp8,
         )
-        for tensor in (*self.backend.cache.layers.values(), *sum(self.backend.cache.states.values(), ())):
+        self.backend = make(spec, self.cache)
+        for tensor in (*self.cache.layers.values(), *self.cache.scales.values(), *sum(self.cache.states.values(), ())):
             tensor.fill_(torch.nan)
 
     def layout(self, parts: Mapping[int, tuple[int, int]], tokens: Tensor | None = None) -> Layout:
@@ -89,7 +114,8 @@ class Caches:
         tables = [[torch.tensor(each[sequence], dtype=torch.int64) for sequence in parts] for each in self.tables]
         starts, stops = [start for start, _ in parts.values()], [stop for _, stop in parts.values()]
         slots = [self.state_slots[sequence] for sequence in parts]
-        return layout(tables, starts, stops, self.block_size, tokens, slots if self.backend.cache.states else ())
+        step = layout(tables, starts, stops, self.block_size, tokens, slots if self.cache.states else ())
+        return step if self.device == CPU else moved(step, self.device)
 
     def _slide(self, sequence: int, position: int) -> None:
         for group, each, slid in zip(self._groups, self.tables, self._slid, strict=True):
@@ -98,7 +124,7 @@ class Caches:
             for index, block in enumerate(table[:gone]):
                 if block != FREED:
                     for layer in group.layers:
-                        slots = self.backend.cache.layers[layer]
+                        slots = self.cache.layers[layer]
                         slots[block * self.block_size : (block + 1) * self.block_size] = torch.nan
                     slid += [block] if self._scattered else []
                     table[index] = FREED

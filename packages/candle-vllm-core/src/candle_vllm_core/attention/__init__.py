@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from .. import kernels
 from ..spec import Decoder
 from .cache import KVCache
 from .reference import ReferenceBackend
+
+if TYPE_CHECKING:
+    from .triton import TritonBackend
 
 
 def choose_backend(
@@ -19,13 +24,18 @@ def choose_backend(
     block_size: int,
     dtype: torch.dtype,
     num_states: int = 0,
-) -> ReferenceBackend:
+    fp8: bool = False,
+) -> ReferenceBackend | TritonBackend:
     """The best attention that a device has, with a KV cache.
 
     `num_blocks` says for each group of layers how many blocks of `block_size` tokens it gets, and `num_states` how many
-    sequences can have recurrent states.
+    sequences can have recurrent states. `fp8` is for keys and values: see `KVCache`.
     """
     cache = KVCache(
-        spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device, num_states=num_states
+        spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device, num_states=num_states, fp8=fp8
     )
+    if kernels.available(device):
+        from .triton import TritonBackend
+
+        return TritonBackend(spec, cache)
     return ReferenceBackend(spec, cache)

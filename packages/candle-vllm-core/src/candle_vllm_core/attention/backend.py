@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -44,6 +44,16 @@ class Rows(NamedTuple):
     stop: int
     is_first: bool
     """Whether they begin the sequence: its state is zero, whatever is in the slot."""
+
+
+def rows_of(layout: Layout) -> Iterator[Rows]:
+    """Whose tokens are where, if sequences have recurrent states."""
+    stop = 0
+    lengths = zip(layout.query_lens, layout.seq_lens, strict=True)
+    for slot, (new, length) in zip(layout.state_slots, lengths, strict=bool(layout.state_slots)):
+        start, stop = stop, stop + new
+        if new:
+            yield Rows(slot, start, stop, new == length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,15 +30,21 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device,
         num_states: int = 0,
+        fp8: bool = False,
     ) -> None:
+        """With `fp8` keys and values are stored in e4m3, each head of each slot with a scale, whatever `dtype` is."""
         self.block_size, self.dtype, self.device = block_size, dtype, device
         keeping = {layer: a for layer, a in enumerate(spec.attentions()) if not isinstance(a, DeltaNet)}
         self.layers: dict[int, Tensor] = {}
         """by layer [slots, 2, kv_heads, head_dim]; [slots, 1, 1, key_dim] where the value is the key's beginning"""
+        self.scales: dict[int, Tensor] = {}
+        """by layer [slots, sides, kv_heads] float32: what a number of a cache in fp8 is multiplied by"""
         for group, count in zip(spec.groups(), num_blocks, strict=True):
             for layer in group.layers:
                 shape = (count * block_size, *_slot_shape(keeping[layer]))
-                self.layers[layer] = _empty(shape, dtype, device)
+                self.layers[layer] = _empty(shape, torch.float8_e4m3fn if fp8 else dtype, device)
+                if fp8:
+                    self.scales[layer] = _empty(shape[:3], torch.float32, device)
         self._copied = torch.empty(0, dtype=dtype, device=device)
         self.states = {
             layer: _states(attention, num_states, dtype, device)
@@ -52,7 +58,7 @@ class KVCache:
     def num_bytes(self) -> int:
         """The memory that the cache takes."""
         states = (tensor for pair in self.states.values() for tensor in pair)
-        return sum(tensor.nbytes for tensor in (*self.layers.values(), *states))
+        return sum(tensor.nbytes for tensor in (*self.layers.values(), *self.scales.values(), *states))
 
     def write(self, layer: int, slot_mapping: Tensor, k: Tensor, v: Tensor | None) -> None:
         """Put k [tokens, kv_heads, key_dim] and v, unless it is the key's beginning, into the slots [tokens]."""

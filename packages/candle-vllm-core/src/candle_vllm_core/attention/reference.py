@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..spec import Attention, Decoder, LatentAttention
 from ..spec import Group as Layers
-from .backend import Layout, Rows, States
+from .backend import Layout, States, rows_of
 from .cache import KVCache
 from .reading import Read, Span, read_many, read_one
 from .softmax import FEWEST_ROWS, KEYS_AT_ONCE, attention, padded_rows
@@ -51,7 +51,7 @@ class ReferencePass:
         each = zip(groups, layout.slot_mapping, layout.block_tables, strict=True)
         plans = [(group, _plan(cache, layout, slots, tables, group)) for group, slots, tables in each]
         self._plans = {layer: plan for group, plan in plans for layer in group.layers}
-        self._rows = list(_rows(layout))
+        self._rows = list(rows_of(layout))
 
     def attend(
         self,
@@ -150,16 +150,6 @@ class Plan:
     begun: Tensor | None
     """Slots of blocks that this step begins and does not fill."""
     parts: Sequence[Decodes | Prefill]
-
-
-def _rows(layout: Layout) -> Iterator[Rows]:
-    """Whose tokens are where, if sequences have recurrent states."""
-    stop = 0
-    lengths = zip(layout.query_lens, layout.seq_lens, strict=True)
-    for slot, (new, length) in zip(layout.state_slots, lengths, strict=bool(layout.state_slots)):
-        start, stop = stop, stop + new
-        if new:
-            yield Rows(slot, start, stop, new == length)
 
 
 def _plan(cache: KVCache, layout: Layout, slots: Tensor, tables: Sequence[Tensor], layers: Layers) -> Plan:

@@ -13,7 +13,8 @@ class Case(NamedTuple):
     """A kernel with the types of its arguments and the values of its constants.
 
     `types` has every argument that is no constant, in triton's spelling: "*bf16" and "*fp8e4nv" are pointers, "i32" and
-    "fp32" are numbers. `constants` has the arguments that are annotated `tl.constexpr`.
+    "fp32" are numbers. `constants` has the arguments that are annotated `tl.constexpr`. `targets` has the GPUs that the
+    configuration is for, such as "sm_90", where it is not for all.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Case(NamedTuple):
     constants: Mapping[str, object]
     num_warps: int
     num_stages: int
+    targets: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from candle_vllm_core import kernels
 from candle_vllm_core.kernels import tiles
 
 WORTH = 0.98
-BOUNDS = {"warps": (1, 16), "stages": (1, 5)}
+BOUNDS = {"warps": (1, 16), "stages": (1, 8)}
 SIZES = (16, 256)
 
 Choice = tuple[tuple[str, int], ...]
@@ -33,11 +33,11 @@ Found = dict[tuple[str, str], dict[Choice, list[float]]]
 
 
 def choices(default: tiles.Tiles) -> Iterator[Choice]:
-    """The built-in choice and those near it: half and twice each size, and one to five stages."""
+    """The built-in choice and those near it: half and twice each size, and up to two stages more or less."""
     near = []
     for name, value in default.items():
         low, high = BOUNDS.get(name, SIZES)
-        values = range(low, high + 1) if name == "stages" else (value // 2, value, 2 * value)
+        values = range(value - 2, value + 3) if name == "stages" else (value // 2, value, 2 * value)
         near.append([(name, each) for each in values if low <= each <= high or each == value])
     yield from itertools.product(*near)
 

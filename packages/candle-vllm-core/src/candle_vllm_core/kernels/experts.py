@@ -30,6 +30,7 @@ from triton import language as tl
 
 from .case import Case
 from .routing import Sorted
+from .tiles import tiles as measured
 
 NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 COLUMNS = 1024
@@ -144,7 +145,12 @@ def _combine_kernel(
 
 def tile_for(pairs: int, count: int, itemsize: int) -> Tile:
     """The tile for a number of pairs of `count` experts."""
-    return (_MANY if pairs >= PAIRS_EACH * count else _FEW)[itemsize]
+    are_many = pairs >= PAIRS_EACH * count
+    tile = (_MANY if are_many else _FEW)[itemsize]
+    # What a pair sums, and in which order, is not to be chosen: few and many give it the same bits.
+    open_to_choice = {"rows": tile.rows, "warps": tile.warps, "stages": tile.stages}
+    key = f"{'many' if are_many else 'few'} pairs, {itemsize} bytes"
+    return tile._replace(**measured("experts", key, open_to_choice))
 
 
 def few(pairs: int, count: int) -> bool:

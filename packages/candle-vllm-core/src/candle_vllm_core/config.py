@@ -13,6 +13,7 @@ Built = TypeVar("Built")
 
 DType = Literal["auto", "bf16", "fp16", "fp32"]
 Quantization = Literal["int8"]
+KVCacheDType = Literal["auto", "fp8"]
 
 MAX_BATCH_SIZE = 4096
 MAX_THREADS = 1024
@@ -41,8 +42,12 @@ class EngineConfig:
     """Bytes for the KV cache. None: what a full batch of full-length sequences takes, within `kv_fraction`."""
     kv_fraction: float = 0.6
     """The KV cache's share of what weights and activations leave free, when `kv_cache_memory` is None."""
+    kv_swap_memory: int = 4 << 30
+    """Bytes of the host's memory for the KV of requests that are preempted on a GPU; what is over is computed again."""
     dtype: DType = "auto"
     """Of weights, activations and KV: `bf16`, `fp16`, `fp32`. `auto` on a CPU: bf16 where the processor has it."""
+    kv_cache_dtype: KVCacheDType = "auto"
+    """Of keys and values: `auto` is `dtype`; `fp8`, on a GPU, is e4m3 with a scale for each head of each token."""
     quantization: Quantization | None = None
     """`int8`, on a CPU: matrices in 8 bits with a scale for each row; activations are rounded too. None: `dtype`."""
     num_threads: int | None = None
@@ -70,6 +75,7 @@ class EngineConfig:
         _bounded("max_batch_size", self.max_batch_size, 1, MAX_BATCH_SIZE)
         _bounded("max_sequence_length", self.max_sequence_length, 2, MAX_LENGTH)
         _bounded("kv_cache_memory", self.kv_cache_memory, 1, MAX_BYTES)
+        _bounded("kv_swap_memory", self.kv_swap_memory, 0, MAX_BYTES)
         _bounded("prefill_chunk_size", self.prefill_chunk_size, 1, MAX_LENGTH)
         _bounded("num_threads", self.num_threads, 1, MAX_THREADS)
         _bounded("block_size", self.block_size, 1, 4096)
@@ -82,9 +88,8 @@ class EngineConfig:
                 f"yarn_scaling_factor is {factor!r}; it must be over 1 and at most {MAX_STRETCH:g}",
                 "yarn_scaling_factor",
             )
-        if self.dtype not in get_args(DType):
-            known = ", ".join(get_args(DType))
-            raise ConfigError(f"dtype is {self.dtype!r}; it must be one of {known}", "dtype")
+        _known("dtype", self.dtype, get_args(DType))
+        _known("kv_cache_dtype", self.kv_cache_dtype, get_args(KVCacheDType))
         if self.quantization is not None and self.quantization not in get_args(Quantization):
             known = ", ".join(get_args(Quantization))
             raise ConfigError(f"quantization is {self.quantization!r}; it must be None or {known}", "quantization")
@@ -102,10 +107,15 @@ class EngineConfig:
 
 
 def _bounded(name: str, value: int | None, low: int, high: int) -> None:
-    if value is None and name not in ("max_batch_size", "prefill_chunk_size"):
+    if value is None and name not in ("max_batch_size", "prefill_chunk_size", "kv_swap_memory"):
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(f"{name} is {value!r}; it must be an integer from {low} to {high}", name)
+
+
+def _known(name: str, value: str, words: tuple[str, ...]) -> None:
+    if value not in words:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(words)}", name)
 
 
 def _check_device(device: str) -> None:
@@ -150,9 +160,17 @@ class EngineBuilder(Generic[Built]):
         """See `EngineConfig.kv_fraction`."""
         return self._with(kv_fraction=fraction)
 
+    def kv_swap_memory(self, num_bytes: int) -> Self:
+        """See `EngineConfig.kv_swap_memory`."""
+        return self._with(kv_swap_memory=num_bytes)
+
     def dtype(self, dtype: DType) -> Self:
         """See `EngineConfig.dtype`."""
         return self._with(dtype=dtype)
+
+    def kv_cache_dtype(self, dtype: KVCacheDType) -> Self:
+        """See `EngineConfig.kv_cache_dtype`."""
+        return self._with(kv_cache_dtype=dtype)
 
     def quantization(self, quantization: Quantization | None) -> Self:
         """See `EngineConfig.quantization`."""

@@ -45,7 +45,7 @@ class RequestStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPreempted:
-    """A running request gave its memory back to a more urgent one; it is computed again later."""
+    """A running request gave its memory back to a more urgent one; it goes on later."""
 
     request_id: int
 

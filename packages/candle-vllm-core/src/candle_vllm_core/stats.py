@@ -44,7 +44,7 @@ class EngineStats:
     prefix_hit_tokens: int = 0
     """Those of them that were found there and not computed again."""
     preemptions: int = 0
-    """How often a running request gave its memory back to a more urgent one, to be computed again."""
+    """How often a running request gave its memory back to a more urgent one, and waited to go on."""
     prompt_tokens: int = 0
     """Prompt tokens that were computed, again after a preemption too."""
     generated_tokens: int = 0

@@ -115,7 +115,7 @@ def test_while_answers_go_on_a_step_is_always_under_way() -> None:
     harness.step()
     for count in range(8):
         assert [len(request.generated) for request in requests] == [count] * 3, "known one step late"
-        assert harness.runner.is_busy
+        assert harness.under_way
         harness.step()
     harness.run()
     assert [len(step) for step in harness.runner.steps] == [3] * 9, "the last token is known to be: it is not computed"

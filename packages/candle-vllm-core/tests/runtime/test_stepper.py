@@ -179,7 +179,7 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-SEAMS = ["match", "extend", "admit", "schedule", "run", "register", "release"]
+SEAMS = ["match", "extend", "admit", "schedule", "run", "register", "release", "move"]
 SEAMS += ["prepare", "launch", "draw", "collect"]  # of a runner that computes in parts
 
 
@@ -198,8 +198,9 @@ class AnyOrder(RuleBasedStateMachine):
         whole=st.booleans(),
         recurrent=st.booleans(),
         chunk=st.none() | st.integers(1, 4),
+        host_blocks=st.integers(0, 5),
     )
-    def groups(self, more: dict[int, int], whole: bool, recurrent: bool, chunk: int | None) -> None:
+    def groups(self, more: dict[int, int], whole: bool, recurrent: bool, chunk: int | None, host_blocks: int) -> None:
         self.harness = Harness(
             num_blocks=6,
             block_size=2,
@@ -210,6 +211,7 @@ class AnyOrder(RuleBasedStateMachine):
             recurrent=recurrent,
             longest=12,
             ahead=self.ahead,
+            host_blocks=host_blocks,
         )
 
     @rule(
@@ -227,7 +229,7 @@ class AnyOrder(RuleBasedStateMachine):
         before = self.harness.stepper.has_work
         self.harness.step(whole=whole)
         assert not before or self.harness.runner.steps
-        assert not whole or not self.harness.runner.is_busy
+        assert not whole or not self.harness.under_way
 
     @precondition(lambda self: self.harness.stepper.has_work)
     @rule(part=st.sampled_from(SEAMS), kind=st.sampled_from([ZeroDivisionError, MemoryError]))

@@ -43,10 +43,12 @@ class Harness:
         longest: int = 10_000,
         cache: bool = True,
         ahead: bool = False,
+        host_blocks: int = 0,
     ) -> None:
         """`more` groups have a window, and so many blocks; without `whole` they are alone.
 
-        `ahead`: a step is made while the one before is computed, as late as a device may.
+        `ahead`: a step is made while the one before is computed, as late as a device may. `host_blocks` of each group
+        are there for those that are preempted.
         """
         groups = ({None: num_blocks} if whole else {}) | (more or {})
         self.sizes = KVSizes(
@@ -56,7 +58,7 @@ class Harness:
             num_states=batch if recurrent else 0,
         )
         self.has_states, self.chunk = recurrent, chunk
-        self.kv = KVBlocks(self.sizes, prefix_cache=cache)
+        self.kv = KVBlocks(self.sizes, prefix_cache=cache, host_blocks=host_blocks)
         self.runner = LateRunner(self.sizes) if ahead else NullRunner(self.sizes)
         self.runner.watch = self.check_writes
         self.scheduler = Watched(self.kv, max_batch_size=batch, chunk_size=chunk)
@@ -96,6 +98,11 @@ class Harness:
         made = self.runner.steps[steps:]
         return {part.request.id: part.stop - part.start for step in made for part in step}
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a step was launched and has not landed."""
+        return isinstance(self.stepper, AheadStepper) and self.stepper._flight is not None
+
     def run(self) -> None:
         while self.stepper.has_work:
             self.step()
@@ -118,7 +125,7 @@ class Harness:
 
     def check_writes(self, step: Step) -> None:
         """No block that is written belongs to two, or may be given to others already."""
-        if len(step) == len(self.scheduler.made):  # not where a step is computed again in halves
+        if step is self.scheduler.made:  # not where a step is computed again in halves
             self.check_order(step)
         for index, group in enumerate(self.kv._groups):
             holders = [*self.scheduler.running, *self.scheduler._retired]

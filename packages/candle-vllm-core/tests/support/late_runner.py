@@ -16,6 +16,7 @@ from candle_vllm_core.runtime.kv import FREED, KVSizes
 from candle_vllm_core.runtime.pooling import pool_rows
 from candle_vllm_core.runtime.request import Drawn, Request
 from candle_vllm_core.runtime.scheduler import Slice, Step
+from candle_vllm_core.runtime.swap import Move
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class LateRunner(NullRunner):
         self.sync()
         return super().run(step)
 
+    def copy(self, moves: Sequence[Move]) -> None:
+        self.stream.append(lambda: super(LateRunner, self).copy(moves))
+
     def prepare(self, step: Step, drawing: Sequence[Request]) -> LatePrepared:
         try:
             self.watch(step)
@@ -54,10 +58,6 @@ class LateRunner(NullRunner):
         self.steps.append(step)
         rows = {request.id: row for row, request in enumerate(drawing)}
         return LatePrepared(self, step, [copied(part, rows) for part in step])
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.stream)
 
     def sync(self) -> None:
         """Wait for the device."""

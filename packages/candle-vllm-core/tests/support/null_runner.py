@@ -13,6 +13,7 @@ from candle_vllm_core.runtime.kv import FREED, KVSizes
 from candle_vllm_core.runtime.pooling import pool_rows
 from candle_vllm_core.runtime.request import Drawn, Limits, Request
 from candle_vllm_core.runtime.scheduler import Slice, Step
+from candle_vllm_core.runtime.swap import Move
 from candle_vllm_core.types import GenerationChunk, GenerationParams
 
 VOCAB = 50
@@ -81,6 +82,9 @@ class NullRunner:
         self.sizes = sizes
         self.slots = [[POISON] * (count * sizes.block_size) for count in sizes.num_blocks]
         self.states = [POISON] * sizes.num_states
+        self.host: dict[tuple[int, int], list[int]] = {}
+        """By group and number the host's blocks."""
+        self.moved: list[Move] = []
         self.steps: list[Step] = []
         self.forgotten: list[int] = []
         self.pooled: dict[int, list[int]] = {}
@@ -113,10 +117,20 @@ class NullRunner:
     def forget(self, request_id: int) -> None:
         self.forgotten.append(request_id)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything is still to be computed."""
-        return False
+    def move(self, moves: Sequence[Move]) -> None:
+        self.moved += moves
+        self.copy(moves)
+
+    def copy(self, moves: Sequence[Move]) -> None:
+        size = self.sizes.block_size
+        for move in moves:
+            for group, pairs in enumerate(move.pairs):
+                for block, place in pairs:
+                    slots = slice(block * size, (block + 1) * size)
+                    if move.back:
+                        self.slots[group][slots] = self.host[group, place]
+                    else:
+                        self.host[group, place] = self.slots[group][slots]
 
     def sync(self) -> None:
         """Wait until everything is computed: it is."""

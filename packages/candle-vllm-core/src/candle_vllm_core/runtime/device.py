@@ -12,7 +12,8 @@ from typing import ParamSpec, TypeVar
 import psutil
 import torch
 
-from ..config import DType, Quantization
+from .. import kernels
+from ..config import DType, KVCacheDType, Quantization
 from ..errors import ConfigError, DeviceError
 from ..quant.int8 import can_quantize
 from .container import left_in_container
@@ -22,6 +23,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+FP8_CAPABILITY = (8, 9)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -73,6 +75,23 @@ def check_quantization(quantization: Quantization | None, device: torch.device) 
         else f"{device} has no product of such matrices, a CPU has"
     )
     raise ConfigError(f"quantization is {quantization!r}, and {why}; leave it out", "quantization")
+
+
+def check_kv_cache_dtype(kv_cache_dtype: KVCacheDType, device: torch.device) -> None:
+    """Refuse a config's `kv_cache_dtype` where nothing reads such a cache.
+
+    Raises:
+        ConfigError: the device is no GPU that knows e4m3, or triton is not installed.
+    """
+    if kv_cache_dtype == "auto":
+        return
+    if not kernels.available(device):
+        why = f"{device} has none: only triton's kernels on a GPU read it"
+    elif torch.cuda.get_device_capability(device) < FP8_CAPABILITY:
+        why = f"{device} does not know e4m3: compute capability 8.9 and above do"
+    else:
+        return
+    raise ConfigError(f"kv_cache_dtype is {kv_cache_dtype!r}, and {why}; leave it out", "kv_cache_dtype")
 
 
 def set_threads(asked: int | None) -> int:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from .blocks import BlockPool, block_key, root_key
 from .request import Request
+from .swap import HostBlocks, Move, Pair, Swapped
 
 FREED = -1
 """Stands in a block table for a block that slid out of the window; no later token sees what was in it."""
+AWAY = -2
+"""Stands in the table of a prefix for a block that is in the host's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +52,20 @@ class Prefix:
 class KVBlocks:
     """Gives requests their blocks and states and takes them back; shares blocks of those that begin alike."""
 
-    def __init__(self, sizes: KVSizes, *, prefix_cache: bool = True, fingerprint: bytes = b"") -> None:
+    def __init__(
+        self, sizes: KVSizes, *, prefix_cache: bool = True, fingerprint: bytes = b"", host_blocks: int = 0
+    ) -> None:
         """Everything is free. A model with recurrent states has no prefix cache: a state is only of whole sequences.
 
-        `fingerprint` stands for the model: blocks of one with another fingerprint are never found.
+        `fingerprint` stands for the model: blocks of one with another fingerprint are never found. So many
+        `host_blocks` of each group are for those that were preempted, unless the model has recurrent states.
         """
         self.block_size = sizes.block_size
         self.prefix_cache = prefix_cache and not sizes.num_states
         """Whether requests that begin alike share blocks."""
         self._sizes, self._fingerprint = sizes, fingerprint
         self._has_states = sizes.num_states > 0
+        self._host_blocks = 0 if self._has_states else host_blocks
         self.reset()
 
     def reset(self) -> None:
@@ -69,6 +76,8 @@ class KVBlocks:
             for window, count in zip(sizes.windows, sizes.num_blocks, strict=True)
         ]
         self._free_states = list(range(sizes.num_states))
+        self._host = HostBlocks(len(self._groups), self._host_blocks)
+        self._moves: list[Move] = []
 
     @property
     def num_blocks(self) -> int:
@@ -94,8 +103,19 @@ class KVBlocks:
         keys = self._keys(request, request.num_reusable // self.block_size) if self.prefix_cache else []
         count = self._num_matching(keys, ())
         grows = bool(coming) and self._num_matching(keys, coming) > count
+        if not grows and request.swapped is not None and request.swapped.num_tokens > count * self.block_size:
+            return self._swapped_prefix(request, request.swapped)
         keys = keys[:count]
         return Prefix(count * self.block_size, [group.cached(keys) for group in self._groups], grows)
+
+    def _swapped_prefix(self, request: Request, swapped: Swapped) -> Prefix:
+        """All that a preempted request had computed; what is still in the cache need not come back."""
+        keys = self._keys(request, swapped.num_tokens // self.block_size) if self.prefix_cache else ()
+        tables = [
+            [FREED if host is None else group.find(keys, index) for index, host in enumerate(hosts)]
+            for group, hosts in zip(self._groups, swapped.tables, strict=True)
+        ]
+        return Prefix(swapped.num_tokens, tables)
 
     def _num_matching(self, keys: Sequence[bytes], coming: Container[bytes]) -> int:
         """How many blocks of a beginning are there, in every group at least those that the token after them sees."""
@@ -128,11 +148,58 @@ class KVBlocks:
             return False
         for group, table in zip(self._groups, prefix.tables, strict=True):
             group.pool.share(_held(table))
+        self._bring_back(request, prefix)
+        for group, table in zip(self._groups, prefix.tables, strict=True):
             missing = group.num_missing(table, request.num_tokens) if group.window is None else 0
             table += group.pool.allocate(missing)
         request.block_tables, request.num_computed = prefix.tables, prefix.num_tokens
         request.state_slot = self._free_states.pop() if self._has_states else None
         return True
+
+    def _bring_back(self, request: Request, prefix: Prefix) -> None:
+        """Let what a request needs of its host blocks come back; the others are given back, for it goes on now."""
+        if request.swapped is None:
+            return
+        pairs = []
+        for group, table, hosts in zip(self._groups, prefix.tables, request.swapped.tables, strict=True):
+            places = [place for place, block in enumerate(table) if block == AWAY]
+            blocks = group.pool.allocate(len(places))
+            for place, block in zip(places, blocks, strict=True):
+                table[place] = block
+            pairs.append([Pair(table[place], host) for place in places if (host := hosts[place]) is not None])
+        if any(pairs):
+            self._moves.append(Move(request, True, pairs))
+        self.drop_swapped(request)
+
+    def swap_out(self, request: Request) -> bool:
+        """Keep what a request has computed in the host's memory, if there is room; it still holds its blocks."""
+        full = -(-request.num_computed // self.block_size)
+        tables = [table[:full] for table in request.block_tables]
+        taken = self._host.take([len(_held(table)) for table in tables]) if full and self._host_blocks else None
+        if taken is None:
+            return False
+        pairs = [list(map(Pair, _held(table), hosts)) for table, hosts in zip(tables, taken, strict=True)]
+        left = [iter(hosts) for hosts in taken]
+        request.swapped = Swapped(
+            request.num_computed,
+            [
+                [None if block == FREED else next(its) for block in table]
+                for table, its in zip(tables, left, strict=True)
+            ],
+        )
+        self._moves.append(Move(request, False, pairs))
+        return True
+
+    def drop_swapped(self, request: Request) -> None:
+        """Take back what a request has in the host's memory."""
+        if request.swapped is not None:
+            self._host.give(request.swapped.tables)
+            request.swapped = None
+
+    def take_moves(self) -> list[Move]:
+        """The moves to be made, in order, before anything else is computed."""
+        moves, self._moves = self._moves, []
+        return moves
 
     def has_free(self, needs: Sequence[int]) -> bool:
         """Whether each group has so many free blocks."""
@@ -189,10 +256,12 @@ class KVBlocks:
             keys.append(block_key(parent, request.token_slice(index * size, (index + 1) * size)))
         return keys[:count]
 
-    def check(self, holders: Iterable[Request] | None = None) -> None:
-        """Raise RuntimeError if the books contradict each other, or what the requests that run hold; for tests and
-        after a fault.
+    def check(self, holders: Iterable[Request] | None = None, waiting: Iterable[Request] = ()) -> None:
+        """Raise RuntimeError if the books contradict each other, or what the requests that run or wait hold; for tests
+        and after a fault.
         """
+        if holders is not None:
+            self._host.check([request.swapped for request in waiting if request.swapped is not None])
         running = list(holders) if holders is not None else None
         for index, group in enumerate(self._groups):
             group.pool.check(None if running is None else [_held(r.block_tables[index]) for r in running])
@@ -219,6 +288,11 @@ class _Group:
                 return index
         return count
 
+    def find(self, keys: Sequence[bytes], index: int) -> int:
+        """The block with one of these keys, `AWAY` if there is none."""
+        found = self.pool.find(keys[index]) if index < len(keys) else None
+        return AWAY if found is None else found
+
     def cached(self, keys: Sequence[bytes]) -> list[int]:
         """The table of blocks with these keys, as far as the token after them sees them; those are there."""
         first = self.first_seen(len(keys) * self._block_size)
@@ -232,7 +306,7 @@ class _Group:
     def needs(self, table: Sequence[int], num_tokens: int, chunk: int | None) -> int:
         """How many free blocks a sequence takes that begins with a cached table, to be computed up to `num_tokens`."""
         shared = _held(table)
-        missing = self.num_missing(table, num_tokens)
+        missing = self.num_missing(table, num_tokens) + table.count(AWAY)
         if self.window is not None and chunk is not None:
             missing = min(missing, self._most_held(self.window, chunk) - len(shared))
         return max(missing, 0) + self.pool.count_free(shared)
@@ -253,4 +327,4 @@ class _Group:
 
 def _held(table: Sequence[int]) -> list[int]:
     """The blocks of a table that were not given back."""
-    return [block for block in table if block != FREED]
+    return [block for block in table if block >= 0]

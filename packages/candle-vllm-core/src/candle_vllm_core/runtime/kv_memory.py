@@ -6,11 +6,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from ..spec import Decoder, DeltaNet
+from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 from .kv import KVSizes
 
 MEMORY_ITEMSIZE = 4
 """Bytes of each number of a delta-net's memory: it is kept in float32, for the roundings of all tokens add up in it."""
+SCALE_ITEMSIZE = 4
+"""Bytes of the scale of each key and each value of a cache in fp8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class KVNeeds:
     """Of one sequence's recurrent states."""
 
     @classmethod
-    def of(cls, spec: Decoder, itemsize: int) -> KVNeeds:
-        """What a model keeps in a type whose numbers take `itemsize` bytes."""
-        groups = spec.groups()
+    def of(cls, spec: Decoder, itemsize: int, *, fp8: bool = False) -> KVNeeds:
+        """What a model keeps in numbers of `itemsize` bytes; with `fp8`, those of keys and values take one."""
+        groups, attentions = spec.groups(), spec.attentions()
         return cls(
             windows=tuple(group.window for group in groups),
-            token_bytes=tuple(group.numbers_per_token * itemsize for group in groups),
+            token_bytes=tuple(
+                sum(_token_bytes(attentions[layer], itemsize, fp8) for layer in group.layers) for group in groups
+            ),
             state_bytes=sum(_state_bytes(a, itemsize) for a in spec.attentions() if isinstance(a, DeltaNet)),
         )
 
@@ -89,6 +93,12 @@ def sequences_at_once(sizes: KVSizes, load: Load) -> int:
     return min(fits)
 
 
+def host_blocks(memory: int, needs: KVNeeds, sizes: KVSizes) -> int:
+    """How many blocks of each group fit into so many bytes of the host's memory; no more than the cache has."""
+    fitting = memory // max(sizes.block_size * needs.bytes_per_token, 1)
+    return min(fitting, max(sizes.num_blocks, default=0))
+
+
 def divide(memory: int, needs: KVNeeds, load: Load) -> KVSizes:
     """The largest cache that fits into so many bytes.
 
@@ -116,6 +126,13 @@ def divide(memory: int, needs: KVNeeds, load: Load) -> KVSizes:
         num_blocks=tuple(_share(window, blocks, load) for window in needs.windows),
         num_states=num_states,
     )
+
+
+def _token_bytes(attention: Attention | LatentAttention | DeltaNet, itemsize: int, fp8: bool) -> int:
+    if isinstance(attention, DeltaNet):
+        return 0
+    numbers = attention.kv_numbers_per_token()
+    return numbers + numbers // attention.key_dim * SCALE_ITEMSIZE if fp8 else numbers * itemsize
 
 
 def _state_bytes(attention: DeltaNet, itemsize: int) -> int:

@@ -23,6 +23,7 @@ from ..types import ModelInfo
 from .ahead import AheadStepper
 from .device import computes_beside, return_freed_memory
 from .kv import KVBlocks
+from .recording import Recording
 from .request import Limits, Request
 from .runner import ModelRunner
 from .scheduler import Emission, Scheduler
@@ -48,6 +49,7 @@ class EngineLoop:
         self._closed = False
         self._by_hand = False
         self._stepper: Stepper | None = None
+        self._recording = Recording(lambda: False)
         self._subscribers = Subscribers()
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(opened,), name="candle-vllm-engine", daemon=True)
@@ -128,22 +130,31 @@ class EngineLoop:
     def _open(self) -> None:
         config = self._config
         runner = ModelRunner(config)
-        kv = KVBlocks(runner.kv_sizes, prefix_cache=config.enable_prefix_cache, fingerprint=runner.fingerprint)
+        kv = KVBlocks(
+            runner.kv_sizes,
+            prefix_cache=config.enable_prefix_cache,
+            fingerprint=runner.fingerprint,
+            host_blocks=runner.host_blocks,
+        )
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
         scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
         self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
         stepper = AheadStepper if computes_beside(runner.device) else Stepper
         self._stepper = stepper(scheduler, runner, self._subscribers)
+        self._recording = Recording(runner.record_next)
 
     def _turn(self) -> None:
         """Do what is in the inbox, waiting for it if there is nothing else to do, then step once."""
         stepper = self._required_stepper()
         if self._by_hand or not stepper.has_work:
+            if self._inbox.empty() and self._recording.go_on(busy=False):
+                return
             self._do(self._inbox.get())
         for _ in range(self._inbox.qsize()):
             self._do(self._inbox.get())
         if stepper.has_work and not self._by_hand and not self._closed:
             self._deliver(stepper.step())
+            self._recording.go_on(busy=True)
 
     def _do(self, command: Callable[[], None]) -> None:
         try:
@@ -179,6 +190,6 @@ class EngineLoop:
         while not self._inbox.empty():
             self._do(self._inbox.get())
         self._deliver(self._required_stepper().cancel_all())
-        self._stepper = None
+        self._stepper, self._recording = None, Recording(lambda: False)
         gc.collect()
         return_freed_memory()

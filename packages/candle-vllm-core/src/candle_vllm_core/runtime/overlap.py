@@ -12,11 +12,24 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..attention.backend import Layout, Pass
+from ..attention.backend import Layout
 from .batch import layout_of, sampling_rows, unknown_tokens
 from .device import lack_of_memory_as_memory_error
 from .request import Drawn, Request
 from .scheduler import Step
+
+
+class Ready(Protocol):
+    """A step that can be computed."""
+
+    @property
+    def tokens(self) -> Tensor:
+        """[tokens] int64, to be written until it is computed"""
+        ...
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """Compute it: [rows, vocabulary] of the tokens at `rows`, in ascending order."""
+        ...
 
 
 class Parts(Protocol):
@@ -25,12 +38,8 @@ class Parts(Protocol):
     device: torch.device
     block_size: int
 
-    def plan(self, layout: Layout) -> Pass:
-        """How a step attends."""
-        ...
-
-    def logits(self, step: Step, layout: Layout, rows: Tensor, plan: Pass) -> Tensor:
-        """[rows, vocabulary] of the tokens at `rows`."""
+    def ready(self, step: Step, layout: Layout) -> Ready:
+        """A step whose tensors are where they are to be."""
         ...
 
     def draw(self, logits: Tensor, drawing: Sequence[Request]) -> list[Drawn]:
@@ -51,9 +60,8 @@ class PreparedStep:
         """`drawing`: the requests that the step before draws for."""
         self._parts, self._step = parts, step
         self._unknown = unknown_tokens(step, drawing, parts.device)
-        self._layout = layout_of(step, parts.block_size, parts.device)
         self._rows = sampling_rows(step, parts.device)
-        self._plan = parts.plan(self._layout)
+        self._ready = parts.ready(step, layout_of(step, parts.block_size, parts.device))
 
     @torch.inference_mode()
     @lack_of_memory_as_memory_error
@@ -63,9 +71,8 @@ class PreparedStep:
             if tokens is None:
                 raise RuntimeError("a step has tokens that nobody knows, and there is none before it")
             places, rows = self._unknown
-            self._layout.tokens.index_copy_(0, places, tokens.index_select(0, rows).clamp(min=0))
-        logits = self._parts.logits(self._step, self._layout, self._rows, self._plan)
-        return LaunchedStep(self._parts, self._step, logits)
+            self._ready.tokens.index_copy_(0, places, tokens.index_select(0, rows).clamp(min=0))
+        return LaunchedStep(self._parts, self._step, self._ready.logits(self._rows))
 
 
 class LaunchedStep:

@@ -16,7 +16,15 @@ from ..model.names import NameMap
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
 from .activations import StepSize, activation_bytes
-from .device import check_quantization, dtype_name, free_memory, resolve_device, resolve_dtype, total_memory
+from .device import (
+    check_kv_cache_dtype,
+    check_quantization,
+    dtype_name,
+    free_memory,
+    resolve_device,
+    resolve_dtype,
+    total_memory,
+)
 from .kv import KVSizes
 from .kv_memory import KVNeeds, Load, divide, enough, least, sequences_at_once, taken
 
@@ -55,12 +63,31 @@ class Plan:
         """
         dtype = resolve_dtype(config.dtype, device)
         check_quantization(config.quantization, device)
+        check_kv_cache_dtype(config.kv_cache_dtype, device)
         spec = decoder_spec(source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor)
-        needs, load = KVNeeds.of(spec, dtype.itemsize), _load(config, spec, device)
+        needs = KVNeeds.of(spec, dtype.itemsize, fp8=config.kv_cache_dtype == "fp8")
+        load = _load(config, spec, device)
         fixed = _Fixed.of(config, spec, source, load, Holding(device, dtype, config.quantization))
+        return cls._with(config, fixed, dtype=dtype, spec=spec, needs=needs, load=load)
+
+    def measured(self, config: EngineConfig, device: torch.device, *, left: int, peak: int) -> Plan:
+        """The same with a KV cache for what there really is, once the weights are loaded: `left` bytes are free beside
+        them, and the largest step took `peak` bytes.
+
+        Raises:
+            OutOfMemoryError, ConfigError: there is too little for any cache, or for the one that was asked for.
+        """
+        weights = self.memory.weight_bytes
+        fixed = _Fixed(weights=weights, activations=peak, free=left + weights, device=device)
+        return self._with(config, fixed, dtype=self.dtype, spec=self.spec, needs=self.needs, load=self.load)
+
+    @classmethod
+    def _with(
+        cls, config: EngineConfig, fixed: _Fixed, *, dtype: torch.dtype, spec: DecoderSpec, needs: KVNeeds, load: Load
+    ) -> Plan:
         sizes = _divide(config, needs, load, fixed)
         memory = MemoryPlan(
-            device=str(device),
+            device=str(fixed.device),
             dtype=dtype_name(dtype),
             weight_bytes=fixed.weights,
             kv_bytes=taken(sizes, needs),

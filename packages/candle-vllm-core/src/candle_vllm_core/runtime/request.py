@@ -20,6 +20,7 @@ from ..types import (
     TokenLogprob,
 )
 from .pool import Pool
+from .swap import Swapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,6 +133,8 @@ class Request:
     """While it runs: for each group of layers its blocks in order, those it has let go of marked."""
     block_keys: list[bytes] = field(default_factory=list)
     """The keys of its full blocks, as far as they were needed."""
+    swapped: Swapped | None = None
+    """While it waits after it was preempted: what it has in the host's memory."""
     state_slot: int | None = None
     """While it runs: where its recurrent state lies, if the model keeps one."""
     allowed: Tensor | None = None

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,19 +20,25 @@ from ..model.families import architecture
 from ..spec import Decoder
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo, TokenLogprob
+from ..weights.fingerprint import fingerprint
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import dtype_name, lack_of_memory_as_memory_error, resolve_device, set_threads
+from .device import computes_beside, dtype_name, lack_of_memory_as_memory_error, resolve_device, set_threads
+from .graphs import Capture, DecodeGraphs, capture_on, refillable
+from .kv_memory import Load, host_blocks
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
 from .masks import Masks, Pending
-from .overlap import PreparedStep
+from .overlap import PreparedStep, Ready
 from .plan import Plan
 from .pool import declared_pooling
 from .pooling import pool_rows, take
+from .profile import DeviceMemory, counted_memory, largest_step
 from .request import Drawn, Limits, Request
 from .sampling import Sampler
 from .scheduler import Step
+from .swap import Move
+from .swap_memory import SwapMemory
 
 logger = logging.getLogger(__name__)
 
@@ -67,18 +74,28 @@ class ModelRunner:
                 progress=sys.stderr.isatty(),
                 ops=choose_ops(self.device),
             )
+            self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
+            if (counted := counted_memory(self.device)) is not None:
+                plan = self._measured(config, plan, counted)
+                logger.info("measured: %s", plan.memory)
+                self.kv_sizes = plan.kv_sizes
+            capture = capture_on(self.device) if config.enable_cuda_graph else None
             self._backend = choose_backend(
                 self.device,
                 spec,
-                num_blocks=self.kv_sizes.num_blocks,
+                num_blocks=[count + (capture is not None) for count in self.kv_sizes.num_blocks],
                 block_size=self.block_size,
                 dtype=self._dtype,
                 num_states=self.kv_sizes.num_states,
+                fp8=config.kv_cache_dtype == "fp8",
             )
+            swap = config.kv_swap_memory if computes_beside(self.device) else 0
+            self.host_blocks = host_blocks(swap, plan.needs, self.kv_sizes)
+            self._swap = SwapMemory(self._backend.cache, spec.groups(), self.host_blocks)
             self._describe(config, source, plan)
         finally:
             source.close()
-        self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
+        self._graphs = None if capture is None else self._recording(capture, plan.load)
         self._masks = Masks(spec.vocab)
 
     def _describe(self, config: EngineConfig, source: Source, plan: Plan) -> None:
@@ -102,7 +119,7 @@ class ModelRunner:
             kv_setting="kv_fraction" if config.kv_cache_memory is None else "kv_cache_memory",
             eos_token_ids=self.tokenizer.eos_token_ids,
         )
-        self.fingerprint = _fingerprint(source, spec, self._dtype, config.quantization)
+        self.fingerprint = _fingerprint(source, spec, self._dtype, config)
         self.info = ModelInfo(
             model_id=source.model_id,
             architecture=architecture(source.config),
@@ -123,6 +140,35 @@ class ModelRunner:
             fingerprint=hashlib.sha256(self.fingerprint).hexdigest(),
         )
 
+    def _measured(self, config: EngineConfig, plan: Plan, counted: DeviceMemory) -> Plan:
+        """The plan for what the weights really leave, and a largest step really takes."""
+
+        def work() -> None:
+            largest_step(self._model, self._sampler, plan.spec, plan.load, self._dtype, self.device)
+
+        try:
+            peak = counted.peak_of(work)
+        except torch.OutOfMemoryError as error:
+            peak = plan.memory.activation_bytes
+            logger.warning("the largest step cannot be computed at once, and will be in parts: %s", error)
+        return plan.measured(config, self.device, left=counted.free(), peak=peak)
+
+    def _recording(self, capture: Capture, load: Load) -> DecodeGraphs | None:
+        """What records steps; None where it cannot be done: a pass has the places of recurrent states as numbers."""
+        backend = refillable(self._backend)
+        if backend is None or self.kv_sizes.num_states:
+            return None
+        return DecodeGraphs(
+            self._model,
+            backend,
+            capture,
+            kv_sizes=self.kv_sizes,
+            sequences=load.sequences,
+            longest=self.limits.longest,
+            vocab=self.limits.vocab_size,
+            device=self.device,
+        )
+
     @torch.inference_mode()
     @lack_of_memory_as_memory_error
     def run(self, step: Step) -> list[Drawn]:
@@ -130,16 +176,21 @@ class ModelRunner:
         drawing = [part.request for part in step if part.samples]
         masks = self._masks.begin(drawing)
         layout = layout_of(step, self.block_size, self.device)
-        logits = self.logits(step, layout, sampling_rows(step, self.device), self._backend.plan(layout))
+        logits = self.ready(step, layout).logits(sampling_rows(step, self.device))
         return self._draw(logits, drawing, masks)
 
     def prepare(self, step: Step, drawing: Sequence[Request]) -> PreparedStep:
         """Ready a step that is computed in parts; see `ahead.AheadRunner.prepare`."""
         return PreparedStep(self, step, drawing)
 
-    def plan(self, layout: Layout) -> Pass:
-        """How a step attends."""
-        return self._backend.plan(layout)
+    def ready(self, step: Step, layout: Layout) -> Ready:
+        """A step whose tensors are where they are to be: in a recorded one, or by themselves."""
+        filled = self._graphs.fill(step, layout) if self._graphs is not None else None
+        return filled or Single(layout.tokens, self, step, self._backend.plan(layout))
+
+    def record_next(self) -> bool:
+        """Record one more kind of step, if any is to be; whether more are left. To be called between steps."""
+        return self._graphs is not None and self._graphs.record_next()
 
     @lack_of_memory_as_memory_error
     def draw(self, logits: Tensor, drawing: Sequence[Request]) -> list[Drawn]:
@@ -156,14 +207,14 @@ class ModelRunner:
             )
         ]
 
-    def logits(self, step: Step, layout: Layout, rows: Tensor, plan: Pass) -> Tensor:
+    def logits(self, step: Step, tokens: Tensor, rows: Tensor, plan: Pass) -> Tensor:
         """The logits [rows, vocabulary] of the tokens at `rows`; what prompts are to give is taken on the way."""
         targets, pools = list(prompt_targets(step)), list(pool_rows(step))
         if not targets and not pools:
-            found: Tensor = self._model(layout.tokens, plan, rows)
+            found: Tensor = self._model(tokens, plan, rows)
             return found
         wanted = [*(target.row for target in targets), *(row for _, part in pools for row in part)]
-        hidden = self._model.hidden(layout.tokens, plan, torch.cat([rows, torch.tensor(wanted, device=self.device)]))
+        hidden = self._model.hidden(tokens, plan, torch.cat([rows, torch.tensor(wanted, device=self.device)]))
         first = len(rows) + len(targets)
         for pool, part in pools:
             take(pool, hidden[first : first + len(part)])
@@ -190,13 +241,30 @@ class ModelRunner:
         own = self.tokenizer.token_bytes(token)
         return TokenLogprob(token, own.decode("utf-8", errors="replace"), logprob, top, own)
 
+    @lack_of_memory_as_memory_error
+    def move(self, moves: Sequence[Move]) -> None:
+        """Copy blocks between the cache and the host's memory."""
+        self._swap.move(moves)
+
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request that ended."""
         self._sampler.forget(request_id)
 
 
-def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype, quantization: str | None) -> bytes:
-    """Tells a model from every other: its files as they are now, how they are read, and in what type it computes."""
-    stats = sorted((file.name, file.stat()) for file in source.path.iterdir() if file.is_file())
-    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return repr((files, spec, dtype, quantization)).encode()
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A step whose kernels are launched one after the other; see `overlap.Ready`."""
+
+    tokens: Tensor
+    _runner: ModelRunner
+    _step: Step
+    _plan: Pass
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """See `overlap.Ready.logits`."""
+        return self._runner.logits(self._step, self.tokens, rows, self._plan)
+
+
+def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype, config: EngineConfig) -> bytes:
+    """Tells a model from every other: what is in its files, how they are read, and in what type it computes."""
+    return repr((fingerprint(source.path), spec, dtype, config.quantization, config.kv_cache_dtype)).encode()

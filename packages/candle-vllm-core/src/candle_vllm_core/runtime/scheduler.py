@@ -8,7 +8,8 @@ A request whose prefix is being computed in the very step that is made waits for
 is kept. It never waits for anything else than a step that is under way, so whatever befalls the other one, it goes on.
 
 When a running sequence needs a block and none is free, the least urgent running one is preempted: it gives back all it
-holds and is computed again later. The most urgent one always goes on, so the whole always does.
+holds. The host's memory keeps what it computed, if there is room; else it is computed again later. The most urgent one
+always goes on, so the whole always does.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class Scheduler:
         answers: list[Request] = []
         prompts: list[Request] = []
         for request in self.running:
-            (answers if request.num_computed >= len(request.prompt) else prompts).append(request)
+            if self._num_left(request):
+                (answers if request.num_computed >= len(request.prompt) else prompts).append(request)
         budget = self._budget(len(answers))
         for request in answers:
             budget -= self._extend(request, max(budget, 1), slices) - 1
@@ -143,7 +145,7 @@ class Scheduler:
         if request.id not in self._is_running or request.id in slices:
             return 0
         self.handled = request
-        length = len(request.prompt) + len(request.generated) - request.num_computed + self._is_drawn_for(request)
+        length = self._num_left(request)
         if self._chunk_size is not None:
             length = min(length, budget)
         if length <= 0:
@@ -162,10 +164,11 @@ class Scheduler:
         slices[request.id] = Slice(request, request.num_computed, stop)
         return length
 
-    def _is_drawn_for(self, request: Request) -> bool:
-        """Whether the step under way draws a token for a request that it must go on with."""
+    def _num_left(self, request: Request) -> int:
+        """Tokens of a request that can be computed now, with the one that the step under way draws if it goes on."""
+        left = len(request.prompt) + len(request.generated) - request.num_computed
         part = self._under_way.get(request.id)
-        return part is not None and part.samples and not request.ends_with_next
+        return left + (part is not None and part.samples and not request.ends_with_next)
 
     def _admit(self, budget: int, slices: dict[int, Slice], before: Urgency | None = None) -> int:
         """Start waiting requests in their order, while there is room and budget; the budget that is left.
@@ -218,10 +221,11 @@ class Scheduler:
             self.started.append(request)
 
     def _preempt(self, request: Request) -> None:
-        """Take back what the least urgent running request holds, and let it wait."""
+        """Take back what the least urgent running request holds, and let it wait; what fits is kept by the host."""
         self.running.pop()
         self._is_running.discard(request.id)
         insort(self.waiting, request, key=urgency)
+        self.kv.swap_out(request)
         self.kv.release(request)
         self.preemptions += 1
         self.preempted.append(request)
@@ -261,6 +265,7 @@ class Scheduler:
 
     def _leave(self, request: Request) -> None:
         del self._unfinished[request.id]
+        self.kv.drop_swapped(request)
         queue = self.running if request.id in self._is_running else self.waiting
         del queue[bisect_left(queue, urgency(request), key=urgency)]
         self._is_running.discard(request.id)
@@ -270,4 +275,4 @@ class Scheduler:
         ids = [request.id for request in self.requests()]
         if sorted(ids) != sorted(self._unfinished) or {request.id for request in self.running} != self._is_running:
             raise RuntimeError("the queues are not what the scheduler has noted of them")
-        self.kv.check([*self.running, *self._retired])
+        self.kv.check([*self.running, *self._retired], self.waiting)

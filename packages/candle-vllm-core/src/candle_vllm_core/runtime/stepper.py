@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..errors import CapacityError
@@ -25,6 +25,7 @@ from ..types import FinishReason, GenerationChunk
 from .journal import Journal
 from .request import Drawn, Request
 from .scheduler import Emission, Scheduler, Slice, Step
+from .swap import Move
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Runner(Protocol):
         Raises:
             MemoryError: the device has too little memory for it; a smaller one may find enough.
         """
+        ...
+
+    def move(self, moves: Sequence[Move]) -> None:
+        """Copy blocks between the cache and the host's memory, in this order, before anything else is computed."""
         ...
 
     def forget(self, request_id: int) -> None:
@@ -118,12 +123,29 @@ class Stepper:
         except Exception as error:
             logger.exception("no step could be made")
             self._end(self._to_blame(), FinishReason.ERROR, said(error), out)
+            self._move(out)
             self._scheduler.check()
             return ()
         self._journal.scheduled(self._scheduler)
+        moved = self._move(out)
         if not step and not under_way and self.has_work:
             self._refuse(self._to_blame()[0], out)
-        return step
+        return step if moved else tuple(part for part in step if part.is_alive)
+
+    def _move(self, out: list[Emission]) -> bool:
+        """Make the moves that the scheduler has noted; where that fails, whoever waits for its blocks fails."""
+        moves = self._scheduler.kv.take_moves()
+        try:
+            if moves:
+                self._runner.move(moves)
+        except Exception as error:
+            logger.exception("%d requests could not be moved between the device's memory and the host's", len(moves))
+            back = {move.request.id: move.request for move in moves if move.back}
+            for move in moves:
+                self._scheduler.kv.drop_swapped(move.request)
+            self._end([its for its in back.values() if its.finish_reason is None], FinishReason.ERROR, said(error), out)
+            return False
+        return True
 
     def _to_blame(self) -> list[Request]:
         """Whom the scheduler was busy with; if nobody, those that would have been in the step."""

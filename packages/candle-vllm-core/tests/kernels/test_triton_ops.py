@@ -11,6 +11,7 @@ from torch import Tensor
 
 from candle_vllm_core import spec as s
 from candle_vllm_core.attention.reference import ReferencePass
+from candle_vllm_core.attention.triton import TritonBackend
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
 from candle_vllm_core.model.device_ops import choose_ops
@@ -21,7 +22,7 @@ from candle_vllm_core.weights.source import open_source
 
 CPU = torch.device("cpu")
 LENGTH = 9
-SIZES = [5, 1, 3]
+STEPS = [{"own": 5}, {"other": 4, "own": 1}, {"own": 3, "other": 1}]
 FAMILIES = {
     "llama": "rotates in halves",
     "qwen3": "normalises heads",
@@ -52,8 +53,7 @@ def tokens(seed: int = 1, length: int = LENGTH) -> Tensor:
 def logits(decoder: Decoder, dtype: torch.dtype = torch.float32) -> Tensor:
     """Of a sequence in steps that compute another one too."""
     paged = Paged(decoder, {"own": tokens(), "other": tokens(2)}, dtype=dtype)
-    steps = [{"own": SIZES[0]}, {"other": 4, "own": SIZES[1]}, {"own": SIZES[2], "other": 1}]
-    return torch.cat([paged.step(step)["own"] for step in steps])
+    return torch.cat([paged.step(step)["own"] for step in STEPS])
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")
@@ -61,6 +61,17 @@ def logits(decoder: Decoder, dtype: torch.dtype = torch.float32) -> Tensor:
 def test_a_model_with_kernels_is_the_model(name: str, tmp_path: Path) -> None:
     save_model(tmp_path, name)
     found, right = logits(load(tmp_path, TritonOps())), logits(load(tmp_path, TORCH_OPS))
+    close(found, right, atol=2e-5 * float(right.abs().max()), rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "deepseek-v3"])
+def test_a_model_that_attends_with_kernels_too_is_the_model(name: str, tmp_path: Path) -> None:
+    save_model(tmp_path, name)
+    decoder, right = load(tmp_path, TritonOps()), logits(load(tmp_path, TORCH_OPS))
+    paged = Paged(decoder, {"own": tokens(), "other": tokens(2)})
+    paged.caches.backend = TritonBackend(decoder.spec, paged.caches.cache)
+    found = torch.cat([paged.step(step)["own"] for step in STEPS])
     close(found, right, atol=2e-5 * float(right.abs().max()), rtol=0)
 
 

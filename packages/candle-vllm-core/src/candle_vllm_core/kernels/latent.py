@@ -132,8 +132,8 @@ def tile_of(
 
 
 # By the bytes of one latent, the largest that spill nowhere: rows, keys, warps and stages, half of which are the look
-# into the block table: 6 are two blocks of keys on their way. AMD's programs have 64 kB of shared memory, and hold all rows in registers of each warp: 16 are
-# the most there, and one block of keys.
+# into the block table: 6 are two blocks of keys on their way. AMD's programs have 64 kB of shared memory, and hold all
+# rows in registers of each warp: 16 are the most there, and one block of keys.
 _FEW_ROWS = {256: (16, 64, 4, 6), 512: (16, 32, 4, 6), 1024: (16, 32, 4, 6), 2048: (16, 16, 4, 4)}
 _MANY_ROWS = {256: (64, 64, 4, 6), 512: (64, 32, 8, 6), 1024: (32, 32, 8, 6), 2048: (16, 16, 4, 4)}
 

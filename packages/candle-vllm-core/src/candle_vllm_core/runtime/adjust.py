@@ -66,7 +66,7 @@ class Adjustments:
         """`eos_token_ids` are banned until a request's `min_tokens`."""
         self._vocab_size = vocab_size
         self._eos = frozenset(token for token in eos_token_ids if 0 <= token < vocab_size)
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, Kept] = {}
 
     @staticmethod
     def wanted(row: SamplingRow) -> bool:
@@ -77,7 +77,7 @@ class Adjustments:
             or params.logit_bias
             or row.bad_words
             or len(row.generated) < params.min_tokens
-            or _has_penalties(params)
+            or has_penalties(params)
         )
 
     def apply(self, logits: Tensor, rows: Sequence[SamplingRow]) -> list[str | None]:
@@ -100,31 +100,42 @@ class Adjustments:
         params = row.params
         kept = self._kept.get(row.id)
         if kept is None:
-            kept = self._kept[row.id] = _Kept(row, self._vocab_size, self._eos)
+            kept = self._kept[row.id] = Kept(row, self._vocab_size, self._eos)
         if params.logit_bias:
             edits.add_bias(place, *kept.bias)
-        if _has_penalties(params):
+        if has_penalties(params):
             kept.history.extend(row.generated)
             edits.penalize(place, kept.history, params)
         if len(row.generated) < params.min_tokens:
             edits.ban(place, kept.ending)
         if row.bad_words:
-            edits.ban(place, _known(kept.bad_words.banned(row.prompt, row.generated), self._vocab_size))
+            edits.ban(place, known_tokens(kept.bad_words.banned(row.prompt, row.generated), self._vocab_size))
         if row.allowed is not None:
-            edits.allow_only(place, _checked(row.allowed, self._vocab_size))
+            edits.allow_only(place, checked_mask(row.allowed, self._vocab_size))
 
 
-def _has_penalties(params: GenerationParams) -> bool:
+def has_penalties(params: GenerationParams) -> bool:
+    """Whether a request lowers the logits of tokens that stood before."""
     return bool(params.repetition_penalty != 1.0 or params.frequency_penalty or params.presence_penalty)
 
 
-def _checked(words: Tensor, vocab_size: int) -> Tensor:
+def checked_mask(words: Tensor, vocab_size: int) -> Tensor:
+    """A mask as it is.
+
+    Raises:
+        ValueError: it is not one of so many tokens.
+    """
     if words.shape != (-(-vocab_size // 32),) or words.dtype != torch.int32:
         raise ValueError(f"a mask of {list(words.shape)} {words.dtype} words is not one of {vocab_size} tokens")
     return words
 
 
-def _known(tokens: Sequence[int], vocab_size: int) -> Ints:
+def known_tokens(tokens: Sequence[int], vocab_size: int) -> Ints:
+    """Token ids as an array.
+
+    Raises:
+        IndexError: one of them is none of the vocabulary's.
+    """
     found = np.array(tokens, dtype=np.int64)
     if len(found) and not 0 <= found.min() <= found.max() < vocab_size:
         raise IndexError(f"there is a token id that is not one of {vocab_size}")
@@ -174,7 +185,7 @@ class _Edits:
             transforms.allow_only(logits, torch.tensor(places, device=device), words.to(device))
 
 
-class _Kept:
+class Kept:
     """What one request's adjustments take, made when it is needed first."""
 
     def __init__(self, row: SamplingRow, vocab_size: int, eos: frozenset[int]) -> None:
@@ -182,21 +193,25 @@ class _Kept:
 
     @cached_property
     def bias(self) -> tuple[Ints, Floats]:
+        """Tokens, and what is added to their logits."""
         bias = self._row.params.logit_bias or {}
-        return _known(list(bias), self._vocab_size), np.array(list(bias.values()), dtype=np.float32)
+        return known_tokens(list(bias), self._vocab_size), np.array(list(bias.values()), dtype=np.float32)
 
     @cached_property
     def ending(self) -> Ints:
+        """What would end the answer."""
         params = self._row.params
         eos = frozenset() if params.ignore_eos else self._eos
-        return _known(sorted(eos.union(params.stop_token_ids)), self._vocab_size)
+        return known_tokens(sorted(eos.union(params.stop_token_ids)), self._vocab_size)
 
     @cached_property
     def bad_words(self) -> BadWords:
+        """What the answer may not complete."""
         return BadWords(self._row.bad_words)
 
     @cached_property
     def history(self) -> _History:
+        """The tokens that penalties are for."""
         of_prompt = self._row.params.repetition_penalty != 1.0
         return _History(self._row.prompt if of_prompt else (), self._vocab_size)
 
@@ -206,7 +221,7 @@ class _History:
 
     def __init__(self, prompt: Sequence[int], vocab_size: int) -> None:
         self._vocab_size = vocab_size
-        self._tokens = _known(list(dict.fromkeys(prompt)), vocab_size)
+        self._tokens = known_tokens(list(dict.fromkeys(prompt)), vocab_size)
         self._counts = np.zeros(len(self._tokens), dtype=np.float32)
         self._places = {token: place for place, token in enumerate(self._tokens.tolist())}
         self._num_taken = 0
@@ -222,7 +237,7 @@ class _History:
 
     def _add(self, token: int) -> int:
         """A new token's place."""
-        (known,) = _known([token], self._vocab_size)
+        (known,) = known_tokens([token], self._vocab_size)
         place = len(self._places)
         if place == len(self._tokens):
             more = max(64, place)

@@ -14,6 +14,8 @@ equals. Log probabilities are those of the logits as they came.
 The draw inverts the distribution function at one number that is a hash of the request's seed and the token's position.
 So a seeded request gives the same tokens whatever it is batched with, and after it was preempted and computed again.
 Few tokens that a cut left stand on the interval in the order of their likelihood, else tokens do in that of their ids.
+
+On a GPU all that is done by kernels: see `device_sampling`.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..kernels import available
 from ..types import GenerationParams
 from . import drawing
 from . import logits as transforms
@@ -37,6 +40,9 @@ from .adjust import Adjustments, SamplingRow
 from .drawing import Cuts, Floats, Ints
 from .logits import Rows
 from .logprobs import RowLogprobs, raw_logprobs
+
+if TYPE_CHECKING:
+    from .device_sampling import DeviceSampler
 
 PIECE = 8  # rows whose probabilities are computed at once: the memory that they take is small, and used again
 SHORTLIST = 64  # most nuclei are within this many of the likeliest tokens
@@ -61,8 +67,9 @@ class Sampler:
 
     def __init__(self, vocab_size: int, eos_token_ids: Iterable[int] = ()) -> None:
         """`eos_token_ids` are banned until a request's `min_tokens`."""
-        self._vocab_size = vocab_size
-        self._adjustments = Adjustments(vocab_size, eos_token_ids)
+        self._vocab_size, self._eos = vocab_size, frozenset(eos_token_ids)
+        self._adjustments = Adjustments(vocab_size, self._eos)
+        self._kernels: DeviceSampler | None = None
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Sampled:
@@ -75,6 +82,8 @@ class Sampler:
             raise ValueError(f"logits are {list(logits.shape)}, {[len(rows), self._vocab_size]} are needed")
         if not rows:
             return Sampled([], [], [])
+        if available(logits.device) and (kernels := self._chosen(rows, logits.device)) is not None:
+            return kernels.sample(logits, rows)
         sampled = Sampled([-1] * len(rows), [None] * len(rows), [NOT_FINITE] * len(rows))
         raw = Rows.of(logits.float())
         good = _finite(raw)
@@ -93,6 +102,18 @@ class Sampler:
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request."""
         self._adjustments.forget(request_id)
+        if self._kernels is not None:
+            self._kernels.forget(request_id)
+
+    def _chosen(self, rows: Sequence[SamplingRow], device: torch.device) -> DeviceSampler | None:
+        """What draws where the logits are, if it takes what all of the rows ask."""
+        from .device_sampling import DeviceSampler
+
+        if not all(DeviceSampler.takes(row.params, self._vocab_size) for row in rows):
+            return None
+        if self._kernels is None:
+            self._kernels = DeviceSampler(self._vocab_size, self._eos, device)
+        return self._kernels
 
     def _draw_changed(
         self, raw: Rows, places: Sequence[int], requests: Sequence[SamplingRow], sampled: Sampled

@@ -1,0 +1,185 @@
+"""Tokens that kernels draw, beside those of the sampler on a CPU and of the reference."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from kernel_errors import close
+from sampling_rows import EOS, GREEDY, Row, random_logits, words
+from torch import Tensor
+
+from candle_vllm_core.kernels import reference_sampling as reference
+from candle_vllm_core.kernels.adjust import adjust
+from candle_vllm_core.kernels.leaders import leaders
+from candle_vllm_core.kernels.sampling import draw
+from candle_vllm_core.runtime.device_sampling import DeviceSampler
+from candle_vllm_core.runtime.sampling import Sampled, Sampler
+from candle_vllm_core.types import GenerationParams
+
+# What lanes compute that are not looked at: a GPU says nothing of it.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+WAYS: list[dict[str, float]] = [
+    {"temperature": 0.0},
+    {},
+    {"temperature": 0.3},
+    {"temperature": 3.0},
+    {"top_p": 0.6},
+    {"top_p": 0.97, "temperature": 1.7},
+    {"top_p": 1e-9},
+    {"min_p": 0.05},
+    {"min_p": 1e-6},
+    {"top_k": 1},
+    {"top_k": 7, "top_p": 0.8},
+    {"top_k": 64, "min_p": 0.01},
+    {"temperature": 1e-300},
+]
+
+
+@pytest.fixture(autouse=True)
+def poisoned() -> Iterator[None]:
+    """What is never written is NaN, and of integers the largest."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def rows_of(ways: Sequence[dict[str, float]], vocab: int) -> list[Row]:
+    """Each way, plain or with edits of all kinds in turn."""
+    found = []
+    for number, way in enumerate(ways, vocab % 2):
+        params = GenerationParams(**way, logprobs=True)  # type: ignore[arg-type]
+        row = Row(params, id=number, seed=number, prompt=[1, 2, 2, vocab - 1], generated=[5, 2, 5])
+        if number % 2:
+            row.params = replace(params, logit_bias={3: 4.0, vocab - 2: -100.0, 9: 1.5}, repetition_penalty=1.3)
+            row.params = replace(row.params, frequency_penalty=0.7, presence_penalty=-0.5, min_tokens=9)
+            row.bad_words = [[4], [2, 5, 6], [9, 9]]
+        if number % 4 == 1:
+            row.allowed = words(*range(0, vocab, 3), vocab=vocab)
+        found.append(row)
+    return found
+
+
+def check(logits: Tensor, rows: Sequence[Row], device: torch.device) -> Sampled:
+    vocab = logits.shape[1]
+    found = DeviceSampler(vocab, [EOS], device).sample(logits.to(device), rows)
+    right = Sampler(vocab, [EOS]).sample(logits, rows)
+    assert (found.tokens, found.errors) == (right.tokens, right.errors)
+    for its, wanted in zip(found.logprobs, right.logprobs, strict=True):
+        assert (its is None) == (wanted is None)
+        if its is not None and wanted is not None:
+            assert (its.token, its.top) == (wanted.token, wanted.top)
+            assert its.logprob == pytest.approx(wanted.logprob, abs=1e-5)
+    return found
+
+
+@pytest.mark.parametrize(("vocab", "scale"), [(40, 2.0), (65, 0.1), (4999, 4.0)])
+def test_kernels_draw_the_tokens_that_a_cpu_draws(vocab: int, scale: float, device: torch.device) -> None:
+    rows = rows_of(WAYS, vocab)
+    check(random_logits(len(rows), vocab, seed=vocab, scale=scale), rows, device)
+
+
+def test_of_equal_logits_the_first_are_likelier(device: torch.device) -> None:
+    rows = rows_of([way for way in WAYS if way.get("temperature", 1.0) > 0], 300)
+    check(random_logits(len(rows), 300, scale=1.0).round(decimals=1), rows, device)
+    check(torch.zeros(3, 300), rows[:6:2], device)
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.9999])
+def test_nuclei_of_many_tokens_are_drawn_from_whole(top_p: float, device: torch.device) -> None:
+    params = [GenerationParams(top_p=top_p), GenerationParams(top_p=top_p, min_p=0.3), GenerationParams(min_p=0.2)]
+    rows = [Row(params[number], id=number, seed=number) for number in range(3)]
+    exact = random_logits(3, 4200, scale=0.5)
+    for logits in (exact, exact.bfloat16().float()):
+        assert all(check(logits, rows, device).tokens)
+
+
+def test_many_of_the_likeliest_may_be_kept(device: torch.device) -> None:
+    params = GenerationParams(top_k=100, top_p=0.9)
+    check(random_logits(2, 2000), [Row(params, id=number, seed=number) for number in range(2)], device)
+    assert not DeviceSampler.takes(GenerationParams(top_k=129), 2000)
+    assert DeviceSampler.takes(GenerationParams(top_k=2000), 2000)
+
+
+def test_kernels_draw_as_the_reference(device: torch.device) -> None:
+    vocab, rows = 1300, rows_of(WAYS[:9], 1300)
+    logits = random_logits(len(rows), vocab, scale=1.0)
+    logits[1], logits[3, 7], logits[5, ::2] = -math.inf, math.nan, -math.inf
+    sampler = DeviceSampler(vocab, [EOS], device)
+    right = reference.draw(logits, DeviceSampler(vocab, [EOS], torch.device("cpu")).prepare(rows).requests)
+    found = sampler.draw(logits.to(device), sampler.prepare(rows))
+    assert found.tokens.tolist() == right.tokens.tolist()
+    assert found.statuses.tolist() == right.statuses.tolist()
+    drawn = right.statuses == 0
+    close(found.logprobs.cpu()[drawn], right.logprobs[drawn].float(), atol=1e-5, rtol=1e-6)
+
+
+def test_edits_are_rounded_as_on_a_cpu(device: torch.device) -> None:
+    vocab, rows = 4200, rows_of(WAYS[:4], 4200)
+    logits = random_logits(len(rows), vocab, scale=9.0)
+    requests = DeviceSampler(vocab, [EOS], device).prepare(rows).requests
+    plain = DeviceSampler(vocab, [EOS], torch.device("cpu")).prepare(rows).requests
+    found = adjust(logits.to(device), requests)
+    right = [reference.edit(logits[number], number, plain) for number in range(1, len(rows), 2)]
+    assert torch.equal(found.work.cpu(), torch.stack(right))
+    assert not found.peaks.isnan().any()
+
+
+def test_tokens_are_counted_where_they_are_drawn(device: torch.device) -> None:
+    params = GenerationParams(frequency_penalty=1.5, repetition_penalty=1.2, temperature=0.0, min_tokens=3)
+    rows = [Row(params, id=number, prompt=[number]) for number in range(3)]
+    sampler, right = DeviceSampler(40, [EOS], device), Sampler(40, [EOS])
+    for step in range(6):
+        logits = random_logits(3, seed=step // 3)
+        for part in ([0, 1, 2], [0]) if step == 2 else ([0, 1, 2],):
+            its = [rows[number] for number in part]
+            found = sampler.sample(logits[part].to(device), its)
+            assert found.tokens == right.sample(logits[part], its).tokens
+        for row, token in zip(rows, right.sample(logits, rows).tokens, strict=True):
+            row.generated.append(token)
+        if step == 3:
+            rows[1].generated += [8, 8, 9]
+            rows[2].generated = []
+    sampler.forget(0)
+    rows[0] = Row(params, id=7)
+    assert sampler.sample(logits.to(device), rows).tokens == right.sample(logits, rows).tokens
+
+
+def test_a_row_alone_is_the_row_in_any_batch(device: torch.device) -> None:
+    rows = rows_of([*WAYS[1:12:3], {"top_k": 100}], 700)
+    logits = random_logits(len(rows), 700).to(device)
+    together = DeviceSampler(700, [EOS], device).sample(logits, rows)
+    for number in range(0, len(rows), 2):
+        alone = DeviceSampler(700, [EOS], device).sample(logits[number : number + 1], rows[number : number + 1])
+        assert (alone.tokens[0], alone.logprobs[0]) == (together.tokens[number], together.logprobs[number])
+
+
+def test_what_is_wrong_with_a_row_fails_it_alone(device: torch.device) -> None:
+    logits = random_logits(6)
+    logits[0, 3], logits[1], logits[2, 3] = math.nan, -math.inf, math.inf
+    rows = [Row(GenerationParams(top_p=0.5, logprobs=True, top_logprobs=2), id=number) for number in range(5)]
+    rows[3].allowed, rows[4].params = words(), GenerationParams(logit_bias={99: 1.0})
+    found = check(logits, [*rows, Row(GREEDY, id=5)], device)
+    assert [error is None for error in found.errors] == [False] * 5 + [True]
+
+
+def test_the_likeliest_are_found_in_their_order(device: torch.device) -> None:
+    vocab, rows = 9001, [Row(GenerationParams(top_p=0.5), id=number) for number in range(3)]
+    logits = random_logits(3, vocab).round(decimals=1)
+    logits[1], logits[2, 50:] = 0.0, -math.inf
+    requests = DeviceSampler(vocab, [EOS], device).prepare(rows).requests
+    on_device = logits.to(device)
+    tokens, values = leaders(on_device, adjust(on_device, requests), requests, requests.narrow, 64)
+    right = logits.sort(descending=True, stable=True).indices[:, :64].sort().values
+    assert torch.equal(tokens[:2].cpu().long(), right[:2])
+    assert torch.equal(values[:2].cpu(), logits.gather(1, right)[:2])
+    assert tokens[2, :50].tolist() == list(range(50))
+
+
+def test_logits_that_kernels_do_not_take_are_refused(device: torch.device) -> None:
+    sampler = DeviceSampler(40, [EOS], device)
+    requests = sampler.prepare([Row(GREEDY)]).requests
+    for wrong in (torch.zeros(2, 40), torch.zeros(1, 40).half(), torch.zeros(1, 80)[:, ::2], torch.zeros(1, 2**19)):
+        with pytest.raises(ValueError, match="logits"):
+            draw(wrong.to(device), requests)

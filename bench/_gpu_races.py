@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,10 @@ from transformers import DeepseekV2Config, LlamaConfig
 
 from bench import _gpu_work as work
 from bench._gpu_models import as_stored
+from bench._gpu_race import OURS, Race, Run, Size
 from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.attention.cache import KVCache
-from candle_vllm_core.attention.triton import TritonBackend
+from candle_vllm_core.attention.triton import TritonBackend, TritonPass
 from candle_vllm_core.kernels.activation import gated
 from candle_vllm_core.kernels.experts import few, multiply, tile_for
 from candle_vllm_core.kernels.norm import normalise
@@ -33,60 +34,6 @@ from candle_vllm_core.model.triton_ops import TritonOps
 from candle_vllm_core.runtime.device_sampling import DeviceSampler
 from candle_vllm_core.spec import Attention, DeltaNet, Norm, Rope
 from candle_vllm_core.types import GenerationParams
-
-Run = Callable[[], Tensor]
-OURS = "candle-vllm"
-
-
-class Size(NamedTuple):
-    """The shapes of the races."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    dim: int
-    width: int
-    decode: Sequence[tuple[int, int]]
-    """sequences and their length"""
-    prefill: Sequence[int]
-    """lengths of prompts"""
-    block_size: int
-    rows: Sequence[int]
-    """tokens of a step"""
-    experts: tuple[int, int, int, int]
-    """how many there are, how many a token chooses, rows and columns of their matrices"""
-    latent: tuple[int, int, int]
-    """rank, rotated dimensions and heads"""
-    vocab: int
-
-
-FULL = Size(
-    heads=32,
-    kv_heads=8,
-    head_dim=128,
-    dim=4096,
-    width=14336,
-    decode=((1, 4096), (32, 8192), (256, 1024)),
-    prefill=(1024, 8192),
-    block_size=64,
-    rows=(1, 64, 8192),
-    experts=(128, 8, 1536, 2048),
-    latent=(512, 64, 128),
-    vocab=151936,
-)
-TINY = Size(4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32), (32, 16, 4), 600)
-
-
-@dataclass(frozen=True)
-class Race:
-    """Contenders that do the same work; the first is ours."""
-
-    operation: str
-    shape: str
-    work: work.Work
-    contenders: Mapping[str, Run]
-    tolerance: float
-    """of the difference to the first contender, beside its largest value"""
 
 
 def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race]:
@@ -118,11 +65,16 @@ def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequenc
     )
     step = Step(as_stored(config), new, length, size.block_size, device, dtype)
     a, q = step.attention, torch.randn(sum(new), size.heads, size.head_dim, device=device, dtype=dtype)
-    contenders: dict[str, Run] = {OURS: lambda: step.pass_.attend(0, a, q, None, None)}
+
+    def prepare() -> Run:
+        pass_ = step.plan()
+        return lambda: pass_.attend(0, a, q, None, None)
+
+    contenders: dict[str, Run] = {OURS: prepare()}
     contenders |= _attention_peers(q, step.cache.layers[0], step.tables, new, length, size.block_size)
     counted = work.attention(a, new, [length] * len(new), dtype.itemsize, dtype.itemsize)
     kind = "decode" if new[0] == 1 else "prefill"
-    return Race(f"attention, {kind}", f"{len(new)} x {length:,}", counted, contenders, 2e-2)
+    return Race(f"attention, {kind}", f"{len(new)} x {length:,}", counted, contenders, 2e-2, prepare)
 
 
 def latent_attention(size: Size, device: torch.device, dtype: torch.dtype, batch: int, length: int) -> Race:
@@ -148,9 +100,13 @@ def latent_attention(size: Size, device: torch.device, dtype: torch.dtype, batch
         # All heads of a sequence are queries over its one head of keys.
         return F.scaled_dot_product_attention(q[:, None], whole, whole[..., :rank], scale=a.scale)[:, 0]
 
-    contenders: dict[str, Run] = {OURS: lambda: step.pass_.attend(0, a, q, None, None), "torch SDPA": sdpa}
+    def prepare() -> Run:
+        pass_ = step.plan()
+        return lambda: pass_.attend(0, a, q, None, None)
+
+    contenders: dict[str, Run] = {OURS: prepare(), "torch SDPA": sdpa}
     counted = work.attention(a, [1] * batch, [length] * batch, dtype.itemsize, dtype.itemsize)
-    return Race("latent attention, decode", f"{batch} x {length:,}", counted, contenders, 2e-2)
+    return Race("latent attention, decode", f"{batch} x {length:,}", counted, contenders, 2e-2, prepare)
 
 
 class Step:
@@ -175,7 +131,11 @@ class Step:
         self.cache.layers[0].normal_()
         self.tables = [torch.arange(each, device=device) * len(new) + i for i in range(len(new))]
         self.layout = _layout(self.tables, new, length, block_size)
-        self.pass_ = TritonBackend(spec, self.cache).plan(self.layout)
+        self._backend = TritonBackend(spec, self.cache)
+
+    def plan(self) -> TritonPass:
+        """Lay it out for the kernels."""
+        return self._backend.plan(self.layout)
 
 
 def _layout(tables: Sequence[Tensor], new: Sequence[int], length: int, block_size: int) -> Layout:
@@ -331,17 +291,18 @@ def heads(size: Size, device: torch.device, dtype: torch.dtype, rows: int) -> Ra
     if not isinstance(a, Attention):
         raise TypeError(f"{type(a).__name__} has no heads of keys")
     projected = torch.randn(rows, (a.heads + 2 * a.kv_heads) * a.head_dim, device=device, dtype=dtype)
+    pass_ = step.plan()
     learned = NormWeights(Norm(eps=1e-6), torch.randn(a.heads + a.kv_heads, a.head_dim, device=device), None)
     angles = Rotary(Rope(theta=1e6, dim=a.head_dim), device).angles(step.layout.positions)
 
     def in_torch() -> Tensor:
-        found = TORCH_OPS.heads(a, projected, learned, angles, step.pass_, 0)
+        found = TORCH_OPS.heads(a, projected, learned, angles, pass_, 0)
         if found.k is not None:
             step.cache.write(0, step.layout.slot_mapping[0], found.k, found.v)
         return found.q
 
     ours = TritonOps()
-    contenders: dict[str, Run] = {OURS: lambda: ours.heads(a, projected, learned, angles, step.pass_, 0).q}
+    contenders: dict[str, Run] = {OURS: lambda: ours.heads(a, projected, learned, angles, pass_, 0).q}
     contenders["torch"] = in_torch
     counted = work.heads(a, rows, dtype.itemsize)
     return Race("head norm, RoPE, cache", f"{rows:,} x {a.heads}+2x{a.kv_heads}", counted, contenders, 3e-2)

@@ -11,14 +11,14 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import triton
 from torch import Tensor
 
 from bench import gpu
-from bench._gpu_races import FULL, Race, Run, races
+from bench._gpu_race import Race, Run
 from bench._gpu_work import Machine
 from candle_vllm_core import kernels
 from candle_vllm_core.kernels import tiles
@@ -46,23 +46,29 @@ def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Found:
     """Time our contender of each race with each choice that it asks for."""
     found: Found = {}
     for race in given:
-        run = next(iter(race.contenders.values()))
+        prepare = prepared(race)
         with tiles.asking() as asked:
-            expected = run()
+            expected = prepare()()
         for (operation, key), default in asked.items():
             built_in = tuple(default.items())
-            standard = timed_with(run, operation, key, built_in, expected, race.tolerance, timed)
+            standard = timed_with(prepare, operation, key, built_in, expected, race.tolerance, timed)
             if standard is None:
                 continue
             table = found.setdefault((operation, key), {})
             for choice in choices(default):
-                took = timed_with(run, operation, key, choice, expected, race.tolerance, timed)
+                took = timed_with(prepare, operation, key, choice, expected, race.tolerance, timed)
                 table.setdefault(choice, []).append(float("inf") if took is None else took / standard)
     return found
 
 
+def prepared(race: Race) -> Callable[[], Run]:
+    """What makes our contender, so that it takes the tiles of that moment."""
+    run = next(iter(race.contenders.values()))
+    return race.prepare or (lambda: run)
+
+
 def timed_with(
-    run: Run,
+    prepare: Callable[[], Run],
     operation: str,
     key: str,
     choice: Choice,
@@ -73,6 +79,7 @@ def timed_with(
     """Seconds with a choice; None if it does not compile, fit or give the same."""
     with tiles.trying(operation, key, dict(choice)):
         try:
+            run = prepare()
             return timed(run) if gpu.difference(run(), expected) <= tolerance else None
         except Exception:  # A choice may ask more than the GPU has, which is said in many ways.
             return None
@@ -90,7 +97,7 @@ def best(found: Found) -> dict[str, dict[str, dict[str, int]]]:
 
 def write(path: Path, machine: Machine, tables: Mapping[str, object]) -> None:
     """A file for the kernels, with the machine that it is true of."""
-    about = {**machine._asdict(), "torch": torch.__version__, "triton": triton.__version__}
+    about = {**machine._asdict(), "torch": torch.__version__, "triton": version("triton")}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": about, "tables": tables}, indent=1) + "\n", encoding="utf-8")
 
@@ -107,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = gpu.measured(device)
     dtypes = [{"bf16": torch.bfloat16, "fp16": torch.float16}[name] for name in args.dtype]
     with torch.inference_mode():
-        found = try_all((race for dtype in dtypes for race in races(FULL, device, dtype)), gpu.timed)
+        found = try_all(gpu.all_races(device, dtypes), gpu.timed)
     path = tiles.TUNED / tiles.file_name(machine.name)
     write(path, machine, best(found))
     print(f"{sum(map(len, found.values()))} choices measured; {path} has {sum(map(len, best(found).values()))} of them")

@@ -11,7 +11,7 @@ import torch
 from bench import _gpu_work as work
 from bench import gpu, tune
 from bench._gpu_models import MODELS, TINY, as_stored
-from bench._gpu_races import TINY as TINY_RACES
+from bench._gpu_race import TINY as TINY_RACES
 from bench._gpu_races import races
 from rich.console import Console
 from torch import Tensor

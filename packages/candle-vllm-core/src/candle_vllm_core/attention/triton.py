@@ -6,6 +6,7 @@ filled anew where they lie, so that a recorded CUDA graph can be played for the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..kernels import attention as kernel
 from ..kernels import latent, parts
 from ..kernels.cache import write
+from ..kernels.tiles import tiles
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 from .backend import Layout, States, rows_of
 from .cache import KVCache
@@ -40,7 +42,11 @@ class Shape(NamedTuple):
     def tile(self, dtype: torch.dtype, *, single: bool) -> parts.Tile:
         """What a program takes at once."""
         tile_of = latent.tile_of if self.is_latent else kernel.tile_of
-        return tile_of(self.group, self.value_dim, dtype, single=single)
+        tile = tile_of(self.group, self.value_dim, dtype, single=single)
+        open_to_choice = {"keys": tile.keys, "warps": tile.warps, "stages": tile.stages}
+        operation = "latent attention" if self.is_latent else "attention"
+        key = f"{'answers' if single else 'prompts'}, {self.group} heads of {self.value_dim}, {dtype.itemsize} bytes"
+        return tile._replace(**tiles(operation, key, open_to_choice))
 
 
 class Kind(NamedTuple):
@@ -157,6 +163,7 @@ class TritonPass:
     def __init__(self, backend: TritonBackend, layout: Layout, longest: int | None) -> None:
         self.positions = layout.positions
         self._cache, self._longest = backend.cache, longest
+        self._most_programs = None if longest is None else _most_programs(backend.cache.device)
         self._sequences, self._rows = len(layout.seq_lens), list(rows_of(layout))
         self._slots = list(layout.slot_mapping)
         self._group = {layer: index for index, group in enumerate(backend.groups) for layer in group.layers}
@@ -220,6 +227,7 @@ class TritonPass:
                 softcap=attention.softcap,
                 sinks=sinks,
                 scales=scales,
+                most_programs=self._most_programs,
             )
         return out
 
@@ -240,6 +248,17 @@ class TritonPass:
             filled = torch.arange(tables.shape[1], device=tables.device) < counts[:, None]
             if len(given):
                 tables.masked_scatter_(filled, torch.cat(list(given)).to(tables))
+
+
+PROGRAMS_OF_A_PROCESSOR = 12
+"""Of a pass that has room for more than it does; 2, 3, 4 and 6, of which so many run at once, divide it."""
+
+
+@functools.cache
+def _most_programs(device: torch.device) -> int:
+    if device.type != "cuda":
+        return PROGRAMS_OF_A_PROCESSOR
+    return PROGRAMS_OF_A_PROCESSOR * torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _sendable(numbers: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:

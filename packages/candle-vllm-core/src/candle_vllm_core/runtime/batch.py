@@ -26,8 +26,8 @@ def layout_of(step: Step, block_size: int, device: torch.device) -> Layout:
         positions.extend(range(start, stop))
     groups = range(len(step[0].request.block_tables)) if step else ()
     return Layout(
-        tokens=_tensor(tokens, device),
-        positions=_tensor(positions, device),
+        tokens=on_device(tokens, device),
+        positions=on_device(positions, device),
         slot_mapping=[_slots(step, group, block_size, device) for group in groups],
         block_tables=[_tables(step, group, block_size, device) for group in groups],
         query_lens=[stop - start for _, start, stop in step],
@@ -41,7 +41,7 @@ def _slots(step: Step, group: int, block_size: int, device: torch.device) -> Ten
     for request, start, stop in step:
         table = request.block_tables[group]
         slots.extend([table[at // block_size] * block_size + at % block_size for at in range(start, stop)])
-    return _tensor(slots, device)
+    return on_device(slots, device)
 
 
 def _tables(step: Step, group: int, block_size: int, device: torch.device) -> list[Tensor]:
@@ -51,7 +51,7 @@ def _tables(step: Step, group: int, block_size: int, device: torch.device) -> li
         length = -(-stop // block_size)
         blocks.extend(request.block_tables[group][:length])
         lengths.append(length)
-    return list(_tensor(blocks, device).split_with_sizes(lengths))
+    return list(on_device(blocks, device).split_with_sizes(lengths))
 
 
 def sampling_rows(step: Step, device: torch.device) -> Tensor:
@@ -61,7 +61,7 @@ def sampling_rows(step: Step, device: torch.device) -> Tensor:
         end += part.stop - part.start
         if part.may_sample:
             rows.append(end - 1)
-    return _tensor(rows, device)
+    return on_device(rows, device)
 
 
 def unknown_tokens(step: Step, drawing: Sequence[Request], device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -81,11 +81,11 @@ def unknown_tokens(step: Step, drawing: Sequence[Request], device: torch.device)
                 )
             places.append(end - 1)
             rows.append(drawn[request.id])
-    return (_tensor(places, device), _tensor(rows, device)) if places else None
+    return (on_device(places, device), on_device(rows, device)) if places else None
 
 
-def _tensor(numbers: array[int], device: torch.device) -> Tensor:
-    """The numbers as int64; on a CPU the tensor lies in the array's own memory."""
+def on_device(numbers: array[int], device: torch.device) -> Tensor:
+    """Numbers as int64; the host does not wait until they are there, and on a CPU they lie in the array's own memory."""
     if not numbers:
         return torch.empty(0, dtype=torch.int64, device=device)
     found = torch.frombuffer(numbers, dtype=torch.int64)

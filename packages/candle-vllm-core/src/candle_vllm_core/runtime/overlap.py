@@ -6,6 +6,7 @@ the host (log probabilities and hidden states of prompts) makes `launch` wait, a
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..attention.backend import Layout
-from .batch import layout_of, sampling_rows, unknown_tokens
+from .batch import layout_of, on_device, sampling_rows, unknown_tokens
 from .device import lack_of_memory_as_memory_error
 from .request import Drawn, Request
 from .scheduler import Step
@@ -90,9 +91,9 @@ class LaunchedStep:
         device, logits = self._parts.device, self._logits
         rows = [self._rows[request.id] for request in drawing]
         if rows != list(range(len(logits))):
-            logits = logits.index_select(0, torch.tensor(rows, dtype=torch.int64, device=device))
+            logits = logits.index_select(0, on_device(array("q", rows), device))
         self._drawn = self._draw(logits, drawing)
-        return torch.tensor([its.token for its in self._drawn], dtype=torch.int64, device=device)
+        return on_device(array("q", [its.token for its in self._drawn]), device)
 
     def _draw(self, logits: Tensor, drawing: Sequence[Request]) -> list[Drawn]:
         """Draw in halves where there is too little memory; who finds none alone gets an error."""

@@ -98,7 +98,8 @@ def requests(count: int, vocab: int, length: int, seed: int, most: int, *, const
         own = [draw.randrange(3, vocab) for _ in range(max(1, int(draw.expovariate(1 / 40))))]
         params = parameters(draw, vocab, number, most)
         if constrain and draw.random() < 0.1:
-            params = replace(params, constraint=draw.choice(CONSTRAINTS))
+            # An answer that is complete before `min_tokens` would have no token left to draw, which is an error.
+            params = replace(params, constraint=draw.choice(CONSTRAINTS), min_tokens=0)
         leaves = draw.randint(1, params.max_tokens) if draw.random() < 0.1 else None
         asked.append(Asked([*stem, *own][: length - most - 1], params, leaves))
     return asked

@@ -24,13 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Explore the worlds and print what was seen."""
     parser = argparse.ArgumentParser(prog="bench exploration", description=__doc__)
     parser.add_argument("--requests", type=int, default=3, help="that come at most in each world")
-    most = parser.parse_args(arguments).requests
+    parser.add_argument("--ahead", action="store_true", help="make each step while the one before is computed")
+    asked = parser.parse_args(arguments)
+    most = asked.requests
     logging.disable(logging.CRITICAL)
     columns = ("states", "ways", "preemptions", "prefixes found", "waits for one", "steps to the end", "seconds")
     table = Table("world", *columns, title=f"Small worlds with up to {most} requests")
     for name, world in WORLDS.items():
         began = time.monotonic()
-        seen = explore(small(world, most))
+        seen = explore(small(world, most, ahead=asked.ahead))
         counts = (seen.states, seen.transitions, seen.preemptions, seen.hits, seen.waits, seen.longest_way)
         table.add_row(name, *(f"{count:,}" for count in counts), f"{time.monotonic() - began:.0f}")
     Console().print(table)

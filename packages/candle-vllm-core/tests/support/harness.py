@@ -121,6 +121,7 @@ class Harness:
         assert all(not request.block_tables and request.state_slot is None for request in self.scheduler.waiting)
         for pool in (group.pool for group in self.kv._groups):
             assert pool.num_used + pool.num_free == pool.num_blocks
+            assert FREED not in pool._key_of, "a block that slid away is in the prefix cache"
         assert self.runner.wrong == []
 
     def check_writes(self, step: Step) -> None:

@@ -85,7 +85,7 @@ def unknown_tokens(step: Step, drawing: Sequence[Request], device: torch.device)
 
 
 def on_device(numbers: array[int], device: torch.device) -> Tensor:
-    """Numbers as int64; the host does not wait until they are there, and on a CPU they lie in the array's own memory."""
+    """Numbers as int64; the host does not wait for them, and on a CPU they lie in the array's own memory."""
     if not numbers:
         return torch.empty(0, dtype=torch.int64, device=device)
     found = torch.frombuffer(numbers, dtype=torch.int64)

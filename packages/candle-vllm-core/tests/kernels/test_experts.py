@@ -3,12 +3,16 @@ from collections.abc import Iterator
 import pytest
 import torch
 from kernel_errors import close
+from tensors import Tensors, checkpoint
 from torch import Tensor
 
+from candle_vllm_core import spec as s
 from candle_vllm_core.kernels import experts as kernel
 from candle_vllm_core.kernels import reference_experts as reference
 from candle_vllm_core.kernels.experts import combine, few, multiply, tile_for
 from candle_vllm_core.kernels.routing import sort_pairs
+from candle_vllm_core.model import loader
+from candle_vllm_core.model.feed_forward import Sparse
 from candle_vllm_core.quant.experts import ExpertStack, LoopedExperts
 from candle_vllm_core.quant.grouped import GroupedExperts
 from candle_vllm_core.quant.weight import DenseWeight
@@ -121,6 +125,33 @@ def test_a_stack_does_whole_what_a_loop_does(dtype: torch.dtype, tokens: int, de
     right, found = mixed(*looped), mixed(GroupedExperts(*gate_up), GroupedExperts(*down))
     assert found.dtype == dtype
     close(found, right, atol=TOLERANCE[dtype] * 60, rtol=TOLERANCE[dtype])
+
+
+def asks_the_host(tensor: Tensor) -> None:
+    raise AssertionError("the host asked for a tensor's numbers")
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_a_mixture_on_a_gpu_gives_what_one_on_a_cpu_gives_and_the_host_learns_nothing(
+    tokens: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = s.Router(experts=12, top_k=3, renormalize=True)
+    spec = s.Sparse(router=router, width=20, bias=True, act="clamped_swish", shared=s.Dense(width=24), shared_gate=True)
+    sizes = {"gate": (12, 32), "shared_expert_gate": (1, 32)}
+    for name, width in (*((f"experts.{expert}", 20) for expert in range(12)), ("shared_experts", 24)):
+        sizes |= {f"{name}.gate_proj": (width, 32), f"{name}.up_proj": (width, 32), f"{name}.down_proj": (32, width)}
+    found = {f"{name}.weight": random(*shape, dtype=torch.float32, device=device) for name, shape in sizes.items()}
+    found |= {f"{name}.bias": random(shape[0], dtype=torch.float32, device=device) for name, shape in sizes.items()}
+    x, residual = (random(tokens, 32, dtype=torch.float32, device=device, seed=seed) for seed in range(2))
+    right = Sparse(spec, 32, checkpoint(Tensors(found)))(x.cpu(), residual.cpu())
+    monkeypatch.setattr(loader, "available", lambda _: True)
+    mixture = Sparse(spec, 32, checkpoint(Tensors(found)))
+    assert isinstance(mixture.gate_up, GroupedExperts)
+    for question in ("tolist", "item"):
+        monkeypatch.setattr(Tensor, question, asks_the_host)
+    result = mixture(x, residual)
+    monkeypatch.undo()
+    close(result, right, atol=1e-3, rtol=1e-4)
 
 
 def test_tokens_that_are_sorted_already_are_multiplied_by_counts(device: torch.device) -> None:

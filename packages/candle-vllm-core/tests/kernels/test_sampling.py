@@ -13,8 +13,10 @@ from torch import Tensor
 from candle_vllm_core.kernels import reference_sampling as reference
 from candle_vllm_core.kernels.adjust import adjust
 from candle_vllm_core.kernels.leaders import leaders
+from candle_vllm_core.kernels.rows import Drawn
 from candle_vllm_core.kernels.sampling import draw
-from candle_vllm_core.runtime.device_sampling import DeviceSampler
+from candle_vllm_core.runtime import sampling
+from candle_vllm_core.runtime.device_sampling import DeviceSampler, Prepared
 from candle_vllm_core.runtime.sampling import Sampled, Sampler
 from candle_vllm_core.types import GenerationParams
 
@@ -175,6 +177,34 @@ def test_the_likeliest_are_found_in_their_order(device: torch.device) -> None:
     assert torch.equal(tokens[:2].cpu().long(), right[:2])
     assert torch.equal(values[:2].cpu(), logits.gather(1, right)[:2])
     assert tokens[2, :50].tolist() == list(range(50))
+
+
+def test_a_sampler_on_a_gpu_draws_with_kernels_what_they_take(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "available", lambda _: True)
+    drawn: list[int] = []
+    by_kernels = DeviceSampler.draw
+
+    def counted(self: DeviceSampler, logits: Tensor, prepared: Prepared) -> Drawn:
+        drawn.append(len(logits))
+        return by_kernels(self, logits, prepared)
+
+    monkeypatch.setattr(DeviceSampler, "draw", counted)
+    penalized = GenerationParams(temperature=0.0, frequency_penalty=2.0)
+    rows, sampler, logits = [Row(penalized), Row(GREEDY, id=1)], Sampler(300, [EOS]), random_logits(2, 300)
+    for step in range(6):
+        rows[1].params = GenerationParams(top_k=129) if step in (2, 4) else GREEDY
+        tokens = sampler.sample(logits.to(device), rows).tokens
+        for row, token in zip(rows, tokens, strict=True):
+            row.generated.append(token)
+    monkeypatch.undo()
+    assert drawn == [2] * 4
+    assert len(set(rows[0].generated)) > 1
+    row, right = Row(penalized), Sampler(300, [EOS])
+    while len(row.generated) < 6:
+        row.generated += right.sample(logits[:1], [row]).tokens
+    assert row.generated == rows[0].generated
 
 
 def test_logits_that_kernels_do_not_take_are_refused(device: torch.device) -> None:

@@ -22,7 +22,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gated_is_as_written_out(
     dtype: torch.dtype, act: Activation, tokens: int, width: int, device: torch.device
 ) -> None:
-    gate_up = random(tokens, 2 * width + 5, dtype=dtype, device=device)[:, : 2 * width]
+    gate_up = random(tokens, 2 * width + 5, dtype=dtype, device=device)[:, : 2 * width] * 6
     found, right = activation.gated(act, gate_up), reference_layers.gated(act, gate_up)
     close(found, right, atol=tolerance(dtype), rtol=tolerance(dtype))
     found, right = (each.gated(act, gate_up, has_up=False) for each in (activation, reference_layers))

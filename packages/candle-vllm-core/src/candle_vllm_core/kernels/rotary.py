@@ -43,12 +43,12 @@ TILE = 1024
 
 @triton.jit
 def _partner(dims, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr):
-    """With which dimension each one turns; those that do not turn are their own."""
+    """With which dimension each one turns; of those that do not turn it says nothing."""
     if INTERLEAVED:
         other = dims ^ 1
     else:
         other = tl.where(dims < TURNING // 2, dims + TURNING // 2, dims - TURNING // 2)
-    return tl.where(dims < TURNING, other, dims)
+    return other
 
 
 @triton.jit

@@ -17,6 +17,7 @@ from typing import Literal, get_args, get_origin
 
 import candle_vllm_core
 import families
+import kernel_lines
 import request_fields
 from candle_vllm_server import settings
 
@@ -95,6 +96,7 @@ KINDS: dict[str, Callable[[str], Iterator[str]]] = {
     "fields": fields,
     "families": families.table,
     "requests": request_fields.table,
+    "kernels": kernel_lines.table,
 }
 
 

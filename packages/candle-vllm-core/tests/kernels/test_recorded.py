@@ -1,4 +1,4 @@
-"""Steps of answers over the attention kernels, recorded for more sequences than there are and filled anew in place."""
+"""Steps over the kernels: recorded for more sequences than there are, and drawn for while the next one is made."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from tiny_models import open_engine, save_tokenizer
 from candle_vllm_core import GenerationParams
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.triton import TritonBackend
-from candle_vllm_core.runtime import graphs, runner
+from candle_vllm_core.runtime import graphs, loop, runner, sampling
+from candle_vllm_core.runtime.device_sampling import DeviceSampler
 from candle_vllm_core.spec import Decoder
 
 PROMPTS = [[5, 6, 7], [9] * 23, [30, 4]]
@@ -56,3 +57,34 @@ def test_recorded_steps_over_kernels_give_the_same_tokens(
         found = engine.generate_batch(PROMPTS, GREEDY)
     assert [output.tokens for output in found] == [output.tokens for output in right]
     assert recorder.recorded == 3 and recorder.played >= 4
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="steps are computed on a CPU here")
+def test_what_kernels_draw_feeds_the_step_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(tmp_path, "llama")
+    save_tokenizer(tmp_path)
+    params = [
+        GenerationParams(temperature=0, max_tokens=5, ignore_eos=True, logprobs=True),
+        GenerationParams(seed=3, max_tokens=6, top_p=0.9, repetition_penalty=1.2, min_tokens=6),
+        GenerationParams(seed=4, max_tokens=4, logprobs=True, top_logprobs=2, bad_words=("a",)),
+    ]
+    with open_engine(tmp_path) as engine:
+        right = engine.generate_batch(PROMPTS, params)
+    begun: list[int] = []
+    begin = DeviceSampler.begin
+
+    def counted(sampler: DeviceSampler, logits: torch.Tensor, rows: list[object]) -> object:
+        begun.append(len(rows))
+        return begin(sampler, logits, rows)
+
+    monkeypatch.setattr(DeviceSampler, "begin", counted)
+    monkeypatch.setattr(sampling, "available", lambda device: True)
+    monkeypatch.setattr(loop, "computes_beside", lambda device: True)
+    with open_engine(tmp_path) as engine:
+        found = engine.generate_batch(PROMPTS, params)
+    assert [output.tokens for output in found] == [output.tokens for output in right]
+    for one, other in zip(found, right, strict=True):
+        assert [its.logprob for its in one.logprobs or ()] == pytest.approx([i.logprob for i in other.logprobs or ()])
+        assert [len(its.top) for its in one.logprobs or ()] == [len(its.top) for its in other.logprobs or ()]
+    assert begun

@@ -119,6 +119,9 @@ class Harness:
         """The books add up, nobody saw what another one wrote, and nobody was overtaken."""
         self.scheduler.check()
         assert all(not request.block_tables and request.state_slot is None for request in self.scheduler.waiting)
+        for request in self.scheduler.requests():
+            known = request.num_tokens // self.sizes.block_size
+            assert len(request.block_keys) <= known, "a block has a key before its tokens are known"
         for pool in (group.pool for group in self.kv._groups):
             assert pool.num_used + pool.num_free == pool.num_blocks
             assert FREED not in pool._key_of, "a block that slid away is in the prefix cache"
@@ -141,6 +144,8 @@ class Harness:
     def check_order(self, step: Step) -> None:
         """Who goes first, and how much of a step anybody gets."""
         running, waiting = self.scheduler.running, self.scheduler.waiting
+        preempted = {request.id for request in self.scheduler.preempted}
+        assert not preempted & set(self.scheduler._under_way), "somebody was preempted in a step under way"
         assert running == sorted(running, key=urgency), "those that run are out of order"
         assert waiting == sorted(waiting, key=urgency), "those that wait are out of order"
         answers = [request for request in running if request.num_computed >= len(request.prompt) and goes_on(request)]

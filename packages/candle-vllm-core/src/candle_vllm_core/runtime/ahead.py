@@ -36,7 +36,7 @@ class Launched(Protocol):
     def draw(self, drawing: Sequence[Request]) -> Tensor:
         """Draw a token for each of these requests, some of those whose slices `may_sample`, in their order.
 
-        They are given where the next step finds them, as [requests] int64; below 0 where there is an error.
+        They are given where the next step finds them, as [requests] int64; what an error leaves means nothing.
         """
         ...
 

@@ -13,7 +13,7 @@ a token counts it. What was drawn in another way, or taken back, shows in the nu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,28 @@ class Prepared(NamedTuple):
     errors: list[str | None]
 
 
+class BegunHere(NamedTuple):
+    """A draw by kernels; see `sampling.Begun`."""
+
+    tokens: Tensor
+    fetched: Callable[[], list[list[float]]]
+    """Waits for tokens, log probabilities and statuses, each of all rows."""
+    faults: Sequence[str | None]
+    """What was wrong with each row before it was drawn."""
+    with_logprobs: Sequence[bool]
+
+    def finish(self) -> sampling.Sampled:
+        """See `sampling.Begun`."""
+        tokens, logprobs, statuses = self.fetched()
+        errors = [_error(int(status), fault) for status, fault in zip(statuses, self.faults, strict=True)]
+        found = [int(token) if error is None else -1 for token, error in zip(tokens, errors, strict=True)]
+        by_row = [
+            RowLogprobs(token, logprob) if asked and error is None else None
+            for token, logprob, asked, error in zip(found, logprobs, self.with_logprobs, errors, strict=True)
+        ]
+        return sampling.Sampled(found, by_row, errors)
+
+
 class DeviceSampler:
     """Draws tokens where the logits are, each request's by its own parameters. Only one thread may use it."""
 
@@ -60,23 +82,22 @@ class DeviceSampler:
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> sampling.Sampled:
         """See `Sampler.sample`; the host waits once, for what was drawn."""
+        sampled = self.begin(logits, rows).finish()
+        asked = [place for place, its in enumerate(sampled.logprobs) if its and rows[place].params.top_logprobs]
+        for piece in sampling.pieces(asked, sampling.PIECE):
+            raw = Rows.of(logits[torch.tensor(piece, device=logits.device)].float())
+            tokens, counts = [sampled.tokens[p] for p in piece], [rows[p].params.top_logprobs for p in piece]
+            for place, its in zip(piece, raw_logprobs(raw, self._vocab_size, tokens, counts), strict=True):
+                sampled.logprobs[place] = its
+        return sampled
+
+    @torch.inference_mode()
+    def begin(self, logits: Tensor, rows: Sequence[SamplingRow]) -> BegunHere:
+        """As `sample`, but without waiting, and without the likeliest tokens."""
         prepared = self.prepare(rows)
         drawn = self.draw(logits, prepared)
-        tokens, logprobs, statuses = torch.stack([part.double() for part in drawn]).tolist()
-        errors = [_error(int(status), fault) for status, fault in zip(statuses, prepared.errors, strict=True)]
-        found = [int(token) if error is None else -1 for token, error in zip(tokens, errors, strict=True)]
-        asked = [place for place, row in enumerate(rows) if row.params.logprobs and errors[place] is None]
-        by_row: list[RowLogprobs | None] = [None] * len(rows)
-        for place in asked:
-            by_row[place] = RowLogprobs(found[place], logprobs[place])
-        for piece in sampling.pieces([place for place in asked if rows[place].params.top_logprobs], sampling.PIECE):
-            raw = Rows.of(logits[torch.tensor(piece, device=logits.device)].float())
-            counts = [rows[place].params.top_logprobs for place in piece]
-            for place, its in zip(
-                piece, raw_logprobs(raw, self._vocab_size, [found[p] for p in piece], counts), strict=True
-            ):
-                by_row[place] = its
-        return sampling.Sampled(found, by_row, errors)
+        fetched = _fetched(torch.stack([part.double() for part in drawn]))
+        return BegunHere(drawn.tokens, fetched, prepared.errors, [row.params.logprobs for row in rows])
 
     def draw(self, logits: Tensor, prepared: Prepared) -> Drawn:
         """Draw a token for each row of `logits` [rows, vocabulary]."""
@@ -257,6 +278,22 @@ def _way(params: GenerationParams, vocab_size: int) -> int:
 
 def _ban(tokens: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return tokens, np.full(len(tokens), -np.inf, dtype=np.float32)
+
+
+def _fetched(numbers: Tensor) -> Callable[[], list[list[float]]]:
+    """Fetch numbers [n, rows] from the device; the function that is given waits until they are there."""
+    if numbers.device.type != "cuda":
+        return numbers.tolist
+    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    host.copy_(numbers, non_blocking=True)
+    there = torch.cuda.current_stream(numbers.device).record_event()
+
+    def wait() -> list[list[float]]:
+        there.synchronize()
+        found: list[list[float]] = host.tolist()
+        return found
+
+    return wait
 
 
 def _error(status: int, fault: str | None) -> str | None:

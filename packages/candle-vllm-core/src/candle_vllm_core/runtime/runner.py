@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +28,14 @@ from .graphs import Capture, DecodeGraphs, capture_on, refillable
 from .kv_memory import Load, host_blocks
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
-from .masks import Masks, Pending
-from .overlap import PreparedStep, Ready
+from .masks import Masks
+from .overlap import Drawing, PreparedStep, Ready
 from .plan import Plan
 from .pool import declared_pooling
 from .pooling import pool_rows, take
 from .profile import DeviceMemory, counted_memory, largest_step
 from .request import Drawn, Limits, Request
-from .sampling import Sampler
+from .sampling import Sampled, Sampler
 from .scheduler import Step
 from .swap import Move
 from .swap_memory import SwapMemory
@@ -177,7 +177,8 @@ class ModelRunner:
         masks = self._masks.begin(drawing)
         layout = layout_of(step, self.block_size, self.device)
         logits = self.ready(step, layout).logits(sampling_rows(step, self.device))
-        return self._draw(logits, drawing, masks)
+        failed = masks.join()
+        return self._drawn(drawing, self._sampler.sample(logits, drawing), failed)
 
     def prepare(self, step: Step, drawing: Sequence[Request]) -> PreparedStep:
         """Ready a step that is computed in parts; see `ahead.AheadRunner.prepare`."""
@@ -193,13 +194,14 @@ class ModelRunner:
         return self._graphs is not None and self._graphs.record_next()
 
     @lack_of_memory_as_memory_error
-    def draw(self, logits: Tensor, drawing: Sequence[Request]) -> list[Drawn]:
-        """Draw for these requests from logits [requests, vocabulary]."""
-        return self._draw(logits, drawing, self._masks.begin(drawing))
+    def draw(self, logits: Tensor, drawing: Sequence[Request]) -> Drawing:
+        """Begin to draw for these requests from logits [requests, vocabulary]."""
+        failed = self._masks.begin(drawing).join()
+        begun = self._sampler.begin(logits, drawing)
+        return Drawing(begun.tokens, lambda: self._drawn(drawing, begun.finish(), failed))
 
-    def _draw(self, logits: Tensor, drawing: Sequence[Request], masks: Pending) -> list[Drawn]:
-        failed = masks.join()
-        sampled = self._sampler.sample(logits, drawing)
+    def _drawn(self, drawing: Sequence[Request], sampled: Sampled, failed: Mapping[int, str]) -> list[Drawn]:
+        """What was drawn, with the texts of tokens; `failed`: whose masks failed, by id."""
         return [
             Drawn(token, self._with_texts(logprobs) if logprobs is not None else None, failed.get(request.id, error))
             for request, token, logprobs, error in zip(

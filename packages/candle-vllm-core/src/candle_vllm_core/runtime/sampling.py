@@ -25,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -60,6 +60,31 @@ class Sampled:
     """None for rows that did not ask."""
     errors: list[str | None]
     """Why nothing could be drawn for a row; other rows are not touched by it."""
+
+
+class Begun(Protocol):
+    """A draw that has begun."""
+
+    @property
+    def tokens(self) -> Tensor:
+        """[rows] int64 where the logits are; what stands where there is an error means nothing."""
+        ...
+
+    def finish(self) -> Sampled:
+        """Wait for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A draw that is done; see `Begun`."""
+
+    tokens: Tensor
+    sampled: Sampled
+
+    def finish(self) -> Sampled:
+        """See `Begun`."""
+        return self.sampled
 
 
 class Sampler:
@@ -98,6 +123,16 @@ class Sampler:
             for place, logprobs in zip(piece, found, strict=True):
                 sampled.logprobs[place] = logprobs
         return sampled
+
+    @torch.inference_mode()
+    def begin(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Begun:
+        """As `sample`, without waiting where kernels draw and nobody asks for the likeliest tokens."""
+        if rows and available(logits.device) and not any(row.params.top_logprobs for row in rows):
+            kernels = self._chosen(rows, logits.device)
+            if kernels is not None:
+                return kernels.begin(logits, rows)
+        sampled = self.sample(logits, rows)
+        return Done(torch.tensor(sampled.tokens, dtype=torch.int64, device=logits.device), sampled)
 
     def forget(self, request_id: int) -> None:
         """Drop what is kept for a request."""

@@ -1,9 +1,16 @@
 import pytest
 import torch
 
-from candle_vllm_core import DeviceError
+from candle_vllm_core import ConfigError, DeviceError
 from candle_vllm_core.runtime import device as devices
-from candle_vllm_core.runtime.device import cpu_has_bf16, dtype_name, free_memory, resolve_device, resolve_dtype
+from candle_vllm_core.runtime.device import (
+    check_kv_cache_dtype,
+    cpu_has_bf16,
+    dtype_name,
+    free_memory,
+    resolve_device,
+    resolve_dtype,
+)
 
 CPU = torch.device("cpu")
 
@@ -30,6 +37,20 @@ def test_auto_dtype_on_a_cpu_is_what_the_processor_multiplies() -> None:
 @pytest.mark.parametrize("name", ["bf16", "fp16", "fp32"])
 def test_dtypes_are_named_as_configs_have_them(name: str) -> None:
     assert dtype_name(resolve_dtype(name, CPU)) == name  # type: ignore[arg-type]
+
+
+def test_a_cache_in_fp8_is_for_gpus_that_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    check_kv_cache_dtype("auto", CPU)
+    with pytest.raises(ConfigError, match="kv_cache_dtype is 'fp8', and cpu has none") as raised:
+        check_kv_cache_dtype("fp8", CPU)
+    assert raised.value.field == "kv_cache_dtype"
+    monkeypatch.setattr(devices.kernels, "available", lambda device: device.type == "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    with pytest.raises(ConfigError, match="cuda:0 does not know e4m3"):
+        check_kv_cache_dtype("fp8", gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    check_kv_cache_dtype("fp8", gpu)
 
 
 def test_free_memory_is_some_of_what_there_is() -> None:

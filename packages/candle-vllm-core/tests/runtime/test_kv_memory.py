@@ -42,6 +42,14 @@ def test_bytes_are_those_of_the_formula(spec: s.Decoder, itemsize: int, token: i
     assert found == (token, beyond, state)
 
 
+def test_fp8_takes_a_byte_for_each_number_and_a_scale_for_each_head() -> None:
+    needs = KVNeeds.of(of(plain(), plain(9), LATENT, DELTA), 2, fp8=True)
+    # A key and a value of each of 2 heads; a latent and its rotated part, which have one scale.
+    each, latent = 2 * 2 * (16 + 4), 64 + 16 + 4
+    assert needs.token_bytes == (each + latent, each)
+    assert needs.state_bytes == 3 * 56 * 2 + 4 * 8 * 6 * 4
+
+
 LOAD = Load(sequences=2, length=100, chunk=20, block_size=4)
 # Two windows of 8 that begin and end within blocks, and the 20 tokens of a step: 2 * (8 + 2 * 4) + 20 = 52, 13 blocks.
 SLIDING = KVNeeds((None, 8), (10, 30), 0)

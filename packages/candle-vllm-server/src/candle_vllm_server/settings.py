@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     dtype: Annotated[Literal["auto", "bf16", "fp16", "fp32"], _flag("--dtype", group="model")] = Field(
         default="auto", description="of weights, activations and KV cache: auto, bf16, fp16, fp32"
     )
+    kv_cache_dtype: Annotated[Literal["auto", "fp8"], _flag("--kv-cache-dtype", group="model")] = Field(
+        default="auto", description="of the KV cache alone: auto is the dtype; fp8, on a GPU"
+    )
     quantization: Annotated[Literal["int8"] | None, _flag("--isq", "--quantization", group="model")] = Field(
         default=None, description="how matrices are stored: int8, on a CPU; without it, in the dtype"
     )
@@ -269,6 +272,7 @@ class Settings(BaseSettings):
             model_path=self.model_path,
             device=self.device,
             dtype=self.dtype,
+            kv_cache_dtype=self.kv_cache_dtype,
             quantization=self.quantization,
             num_threads=self.num_threads,
             max_batch_size=self.max_num_seqs,

@@ -71,7 +71,7 @@ def cut(sequences: Sequences, queries: int, window: int | None) -> Items:
         np.maximum(start[tile], begin),
         np.minimum(stop[tile], begin + size[tile]),
         np.where(split[tile], partial, -1),
-        np.zeros_like(tile),
+        np.full_like(tile, len(tile)),
     )
     places = np.cumsum(np.where(split, parts, 0)) - parts
     merges = ((sequences.token[owner] + first)[split], count[split], places[split], parts[split])

@@ -28,6 +28,7 @@ from triton import language as tl
 
 from .case import Case
 from .parts import KEYS_OF_ITEMS, Tile, Work, merge
+from .tiles import tiles
 
 FP8 = torch.float8_e4m3fn
 
@@ -128,7 +129,9 @@ def _sum_keys(
 
 
 @triton.jit
-def _attention_kernel(
+def _attend_item(
+    item,
+    kv_head,
     out,
     partials,
     sums,
@@ -136,7 +139,6 @@ def _attention_kernel(
     cache,
     scales,
     sinks,
-    items,
     tables,
     scale,
     softcap,
@@ -155,12 +157,8 @@ def _attention_kernel(
     KEYS: tl.constexpr,
 ):
     """One item of work and one KV head."""
-    item = items + tl.program_id(0) // KV_HEADS * 8
-    kv_head = tl.program_id(0) % KV_HEADS
     table, token, queries = tables + tl.load(item), tl.load(item + 1), tl.load(item + 2)
     position, start, stop, partial = tl.load(item + 3), tl.load(item + 4), tl.load(item + 5), tl.load(item + 6)
-    if queries == 0:
-        return
     rows, dims = tl.arange(0, ROWS), tl.arange(0, DIM)
     query, heads = rows // GROUP, kv_head * GROUP + rows % GROUP
     positions, tokens = position + query, (token + query).to(tl.int64)
@@ -217,6 +215,51 @@ def _attention_kernel(
         tl.store(sums + own, peak + tl.log2(total), mask=real)
 
 
+@triton.jit
+def _attention_kernel(
+    out,
+    partials,
+    sums,
+    q,
+    cache,
+    scales,
+    sinks,
+    items,
+    tables,
+    scale,
+    softcap,
+    Q_ROW: tl.constexpr,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    WINDOW: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    SINKS: tl.constexpr,
+    SCALED: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """One pair of an item and a KV head, or with SHARED every so many-th, as many as there are programs."""
+    if SHARED:
+        for pair in tl.range(tl.program_id(0), tl.load(items + 7) * KV_HEADS, tl.num_programs(0)):
+            _attend_item(
+                items + pair // KV_HEADS * 8, pair % KV_HEADS, out, partials, sums, q, cache, scales, sinks, tables,
+                scale, softcap, Q_ROW, KV_HEADS, GROUP, QUERIES, HEAD_DIM, DIM, BLOCK_SIZE, WINDOW, SOFTCAP, SINKS,
+                SCALED, ROWS, KEYS,
+            )  # fmt: skip
+    else:
+        pair = tl.program_id(0)
+        _attend_item(
+            items + pair // KV_HEADS * 8, pair % KV_HEADS, out, partials, sums, q, cache, scales, sinks, tables, scale,
+            softcap, Q_ROW, KV_HEADS, GROUP, QUERIES, HEAD_DIM, DIM, BLOCK_SIZE, WINDOW, SOFTCAP, SINKS, SCALED, ROWS,
+            KEYS,
+        )  # fmt: skip
+
+
 def tile_of(
     group: int, head_dim: int, dtype: torch.dtype, *, single: bool, amd: bool = torch.version.hip is not None
 ) -> Tile:
@@ -228,13 +271,20 @@ def tile_of(
     size = (max(triton.next_power_of_2(head_dim), 64), dtype.itemsize)
     if size not in _SINGLE:
         raise ValueError(f"heads of {head_dim} in {dtype}; the kernels take at most 256 numbers of 2 or 4 bytes")
+    key = f"{size[0]} numbers of {size[1]} bytes"
     if single:
         keys, warps, stages = _SINGLE[size]
-        return Tile(max(16, triton.next_power_of_2(group)), keys, warps, min(stages, 2) if amd else stages, 1)
-    most, keys, warps, stages = (_SEVERAL_AMD if amd else _SEVERAL)[size]
-    # What has several queries must not be cut as single ones are.
-    rows = max(most, triton.next_power_of_2(2 * group))
-    return Tile(rows, keys, warps, stages, rows // group)
+        default = {"keys": keys, "num_warps": warps, "num_stages": min(stages, 2) if amd else stages}
+        own = tiles("attention of answers", key, default)
+        rows, queries = max(16, triton.next_power_of_2(group)), 1
+    else:
+        most, keys, warps, stages = (_SEVERAL_AMD if amd else _SEVERAL)[size]
+        default = {"rows": most, "keys": keys, "num_warps": warps, "num_stages": stages}
+        own = tiles("attention of prompts", key, default)
+        # What has several queries must not be cut as single ones are.
+        rows = max(own["rows"], triton.next_power_of_2(2 * group))
+        queries = rows // group
+    return Tile(rows, own["keys"], own["num_warps"], own["num_stages"], queries)
 
 
 # By the dimension of a head and the bytes of a number, the largest that spill nowhere: keys, warps and stages, and rows
@@ -242,7 +292,7 @@ def tile_of(
 # programs have 64 kB for them, which is one.
 _SINGLE = {(64, 2): (64, 4, 8), (128, 2): (64, 4, 6), (256, 2): (32, 4, 6)}
 _SINGLE |= {(64, 4): (32, 4, 6), (128, 4): (32, 4, 4), (256, 4): (16, 4, 4)}
-_SEVERAL = {(64, 2): (128, 64, 8, 6), (128, 2): (128, 64, 8, 6), (256, 2): (64, 32, 8, 6)}
+_SEVERAL = {(64, 2): (128, 64, 8, 4), (128, 2): (128, 64, 8, 6), (256, 2): (64, 32, 8, 6)}
 _SEVERAL |= {(64, 4): (32, 32, 4, 4), (128, 4): (32, 32, 4, 4), (256, 4): (16, 16, 4, 4)}
 _SEVERAL_AMD = {(64, 2): (64, 64, 4, 2), (128, 2): (64, 64, 4, 2), (256, 2): (64, 32, 4, 2)}
 _SEVERAL_AMD |= {(64, 4): (32, 32, 4, 2), (128, 4): (32, 32, 4, 2), (256, 4): (16, 16, 4, 2)}
@@ -261,8 +311,11 @@ def attend(
     softcap: float | None = None,
     sinks: Tensor | None = None,
     scales: Tensor | None = None,
+    most_programs: int | None = None,
 ) -> None:
     """Attend as `work` says, into `out`; shapes are in the module's docstring.
+
+    With `most_programs` no more are launched, whatever room `work` has; those there are share out what there is to do.
 
     Raises:
         ValueError: shapes, types or strides are none that the kernels take.
@@ -272,11 +325,12 @@ def attend(
     if tile.rows < group * tile.queries or tile.keys > KEYS_OF_ITEMS:
         raise ValueError(f"a tile of {tile} has no room for {tile.queries} queries of {group} heads")
     shared = {"KV_HEADS": kv_heads, "GROUP": group, "QUERIES": tile.queries, "HEAD_DIM": head_dim, "DIM": dim}
-    if work.items.shape[0]:
-        _attention_kernel[(work.items.shape[0] * kv_heads,)](
+    if pairs := work.items.shape[0] * kv_heads:
+        _attention_kernel[(min(pairs, most_programs or pairs),)](
             out, work.partials, work.sums, q, cache, scales, sinks, work.items, work.tables, scale, softcap or 1.0,
             Q_ROW=q.stride(0), BLOCK_SIZE=block_size, WINDOW=window or 0, SOFTCAP=softcap is not None,
-            SINKS=sinks is not None, SCALED=scales is not None, ROWS=tile.rows, KEYS=tile.keys, **shared,
+            SINKS=sinks is not None, SCALED=scales is not None, ROWS=tile.rows, KEYS=tile.keys,
+            SHARED=most_programs is not None, **shared,
             num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
         )  # fmt: skip
     merge(out, work, sinks, kv_heads, tile.queries)
@@ -333,7 +387,8 @@ def _case(
     types |= {"scales": "*fp32"} if scaled else {}
     sizes = {"KV_HEADS": 8, "GROUP": group, "HEAD_DIM": head_dim, "Q_ROW": 8 * group * head_dim}
     sizes |= {"DIM": triton.next_power_of_2(head_dim), "BLOCK_SIZE": block_size, "WINDOW": window}
-    flags = {"SOFTCAP": softcap, "SINKS": sinks, "SCALED": scaled}
+    # Recorded steps are of answers.
+    flags = {"SOFTCAP": softcap, "SINKS": sinks, "SCALED": scaled, "SHARED": single}
     absent = {argument: None for argument in ("sinks", "scales") if argument not in types}
     name = f"{name}, {'answers' if single else 'prompts'}"
     # Compute capability 8.0 does not know fp8.

@@ -50,8 +50,8 @@ class Work(NamedTuple):
     items: Tensor
     """[items, 8] int32: where in `tables` the sequence's table begins, its first token in q, how many queries (0:
     nothing to do), the first query's position, the first key, the key after the last, the place of what is found among
-    `partials` or -1 for `out`, and a number that says nothing. A first key that is not the first seen is a multiple
-    of `KEYS_OF_ITEMS`. Without a key the result is zero."""
+    `partials` or -1 for `out`, and how many items there are in all; what follows those is room. A first key that is not
+    the first seen is a multiple of `KEYS_OF_ITEMS`. Without a key the result is zero."""
     merges: Tensor
     """[merges, 4] int32: the first token in `out`, how many queries, the first partial, how many partials"""
     partials: Tensor

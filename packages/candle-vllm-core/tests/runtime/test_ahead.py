@@ -73,6 +73,18 @@ def test_what_ended_is_in_one_more_step_and_keeps_its_blocks_until_that_has_land
     assert [part.request.id for part in harness.runner.steps[-1]] == [other.id]
 
 
+def test_what_landed_is_found_by_those_who_begin_alike() -> None:
+    harness = Harness(ahead=True)
+    first = harness.add([1, 2, 3, 4, 5], GenerationParams(max_tokens=9))
+    harness.run()
+    answer = harness.output(first).tokens
+    second = harness.add([1, 2, 3, 4, 5, *answer], GenerationParams(max_tokens=3))
+    third = harness.add([1, 2, 3, 4, 9], GenerationParams(max_tokens=3))
+    harness.run()
+    assert [harness.output(request).stats.cached_tokens for request in (second, third)] == [12, 4]
+    harness.check_answers()
+
+
 def test_nothing_stays_under_way_for_those_who_are_gone() -> None:
     harness = Harness(ahead=True)
     request = harness.add([1, 2, 3], GenerationParams(max_tokens=30))

@@ -119,9 +119,6 @@ class Harness:
         """The books add up, nobody saw what another one wrote, and nobody was overtaken."""
         self.scheduler.check()
         assert all(not request.block_tables and request.state_slot is None for request in self.scheduler.waiting)
-        for request in self.scheduler.requests():
-            known = request.num_tokens // self.sizes.block_size
-            assert len(request.block_keys) <= known, "a block has a key before its tokens are known"
         for pool in (group.pool for group in self.kv._groups):
             assert pool.num_used + pool.num_free == pool.num_blocks
             assert FREED not in pool._key_of, "a block that slid away is in the prefix cache"
@@ -131,6 +128,9 @@ class Harness:
         """No block that is written belongs to two, or may be given to others already."""
         if step is self.scheduler.made:  # not where a step is computed again in halves
             self.check_order(step)
+        for request in self.scheduler.requests():
+            known = request.num_tokens // self.sizes.block_size
+            assert len(request.block_keys) <= known, "a block has a key before its tokens are known"
         for index, group in enumerate(self.kv._groups):
             holders = [*self.scheduler.running, *self.scheduler._retired]
             tables = [request.block_tables[index] for request in holders]

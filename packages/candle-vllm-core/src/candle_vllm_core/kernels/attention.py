@@ -291,7 +291,7 @@ def tile_of(
 # before them. Of the stages the look into the block table takes half: 6 are two blocks of keys on their way. AMD's
 # programs have 64 kB for them, which is one.
 _SINGLE = {(64, 2): (64, 4, 8), (128, 2): (64, 4, 6), (256, 2): (32, 4, 6)}
-_SINGLE |= {(64, 4): (32, 4, 6), (128, 4): (32, 4, 4), (256, 4): (16, 4, 4)}
+_SINGLE |= {(64, 4): (32, 4, 6), (128, 4): (32, 4, 6), (256, 4): (16, 4, 4)}
 _SEVERAL = {(64, 2): (128, 64, 8, 4), (128, 2): (128, 64, 8, 6), (256, 2): (64, 32, 8, 6)}
 _SEVERAL |= {(64, 4): (32, 32, 4, 4), (128, 4): (32, 32, 4, 4), (256, 4): (16, 16, 4, 4)}
 _SEVERAL_AMD = {(64, 2): (64, 64, 4, 2), (128, 2): (64, 64, 4, 2), (256, 2): (64, 32, 4, 2)}

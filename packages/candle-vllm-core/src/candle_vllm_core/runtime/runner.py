@@ -58,6 +58,8 @@ class ModelRunner:
         """
         self.device = resolve_device(config.device)
         set_threads(config.num_threads)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # kernels are launched on the thread's own device
         source = open_source(config.model_path)
         try:
             plan = Plan.of(config, source, self.device)

@@ -56,12 +56,13 @@ def test_a_sequence_is_cut_alike_alone_and_among_others(
 @given(lengths=LENGTHS, queries=st.sampled_from([1, 2, 16, 64]))
 def test_parts_are_merged_where_they_lie(lengths: list[tuple[int, int]], queries: int) -> None:
     found = work.cut(sequences(lengths), queries, None)
-    split = [item for item in found.items.tolist() if item[6] >= 0]
-    assert sorted(item[6] for item in split) == list(range(found.num_partials))
+    places: dict[tuple[int, int], list[int]] = {}
+    for _, token, count, _, _, _, partial, _ in found.items.tolist():
+        if partial >= 0:
+            places.setdefault((token, count), []).append(partial)
     merged = {(token, count): list(range(first, first + parts)) for token, count, first, parts in found.merges.tolist()}
-    assert merged == {
-        (token, count): sorted(item[6] for item in split if item[1] == token) for _, token, count, *_ in split
-    }
+    assert merged == {tile: sorted(own) for tile, own in places.items()}
+    assert sorted(sum(places.values(), [])) == list(range(found.num_partials))
 
 
 @given(length=st.integers(1, 10**6), window=st.none() | st.integers(1, 10**5))

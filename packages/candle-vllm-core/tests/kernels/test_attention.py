@@ -84,14 +84,12 @@ def test_a_token_sees_those_within_the_window(window: int, device: torch.device)
     check(grouped(4, 2, 16, window), [[70, 1, 1, 7], [1, 1, 1, 67]], device)
 
 
-@pytest.mark.parametrize("window", [None, 6])
-@pytest.mark.parametrize(("softcap", "sinks"), [(0.7, False), (None, True), (1.5, True)])
+@pytest.mark.parametrize(("softcap", "sinks", "window"), [(0.7, False, 6), (None, True, 6), (1.5, True, None)])
 def test_soft_caps_and_sinks(softcap: float | None, sinks: bool, window: int | None, device: torch.device) -> None:
     check(replace(grouped(6, 2, 32, window), softcap=softcap, sinks=sinks), MIXED, device)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("head_dim", [128, 192])
+@pytest.mark.parametrize(("head_dim", "dtype"), [(128, torch.bfloat16), (128, torch.float16), (192, torch.bfloat16)])
 def test_half_precision(head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
     check(grouped(4, 1, head_dim), [[70, 1], [1, 9]], device, block_size=64, dtype=dtype)
 
@@ -134,7 +132,7 @@ def test_a_sequence_is_given_the_same_bits_alone_and_among_others(
         assert torch.equal(attend(alone, [0], [one], [start], [stop], sinks_of(a, device))[0], own)
 
 
-@pytest.mark.parametrize("kind", SPLIT)
+@pytest.mark.parametrize("kind", ["window", "sinks"])
 def test_a_prompt_is_given_the_same_bits_in_whatever_chunks(kind: str, device: torch.device) -> None:
     a, length = SPLIT[kind], 150
     one = Sequence(a, length, 0)
@@ -265,12 +263,11 @@ def test_what_the_kernels_do_not_take_is_named(device: torch.device) -> None:
         kernel.attend(q, cache, work, tile._replace(queries=16), q, block_size=16, scale=1.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_cache_in_fp8_is_read_as_it_was_rounded(dtype: torch.dtype, device: torch.device) -> None:
+def test_a_cache_in_fp8_is_read_as_it_was_rounded(device: torch.device) -> None:
     a, lengths = replace(grouped(4, 2, 32, 200), softcap=4.0), [300, 9]
     before = [length - new for length, new in zip(lengths, [1, 5], strict=True)]
-    sequences = [Sequence(a, length, seed).to(dtype) for seed, length in enumerate(lengths)]
-    mine, right = caches(a, lengths, device, dtype=dtype, fp8=True), reference(a, lengths, 16, dtype)
+    sequences = [Sequence(a, length, seed) for seed, length in enumerate(lengths)]
+    mine, right = caches(a, lengths, device, fp8=True), reference(a, lengths, 16)
     for start, stop in (([0, 0], before), (before, lengths)):
         step = mine.layout(dict(enumerate(zip(start, stop, strict=True))))
         sides = [
@@ -285,7 +282,7 @@ def test_a_cache_in_fp8_is_read_as_it_was_rounded(dtype: torch.dtype, device: to
     (wanted,) = attend(right, [0], sequences, before, lengths)
     q = torch.cat([one.q[start:] for one, start in zip(sequences, before, strict=True)]).to(device)
     found = mine.backend.plan(step).attend(0, a, q, None, None)
-    close(found.cpu(), wanted, atol=TOLERANCE[dtype], rtol=0)
+    close(found.cpu(), wanted, atol=2e-6, rtol=0)
 
 
 def rounded(side: Tensor) -> Tensor:

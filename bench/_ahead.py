@@ -102,7 +102,7 @@ def compile_case(case: Case, target: str) -> tuple[int, int, int]:
     if "cubin" in compiled.asm:
         registers, static, spilled = _of_cubin(compiled.asm["cubin"])
     else:
-        registers, static, spilled = _of_assembly(compiled.asm["amdgcn"])
+        registers, static, spilled = of_assembly(compiled.asm["amdgcn"])
     return registers, compiled.metadata.shared + static, spilled
 
 
@@ -116,7 +116,8 @@ def _of_cubin(cubin: bytes) -> tuple[int, int, int]:
     return found["REG"], found["SHARED"], found["STACK"] + found["LOCAL"]
 
 
-def _of_assembly(text: str) -> tuple[int, int, int]:
+def of_assembly(text: str) -> tuple[int, int, int]:
+    """Registers, shared memory and spilled memory, from the metadata at the end of AMD's assembly."""
     found = {name: int(number) for name, number in re.findall(r"\.(\w+):\s+(\d+)", text)}
     # Scalar registers spill into lanes of vector registers, not into memory.
     spilled = 4 * found["vgpr_spill_count"] + found["private_segment_fixed_size"]

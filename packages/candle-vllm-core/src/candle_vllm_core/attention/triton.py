@@ -41,12 +41,12 @@ class Shape(NamedTuple):
 
     def tile(self, dtype: torch.dtype, *, single: bool) -> parts.Tile:
         """What a program takes at once."""
-        tile_of = latent.tile_of if self.is_latent else kernel.tile_of
-        tile = tile_of(self.group, self.value_dim, dtype, single=single)
+        if not self.is_latent:
+            return kernel.tile_of(self.group, self.value_dim, dtype, single=single)
+        tile = latent.tile_of(self.group, self.value_dim, dtype, single=single)
         open_to_choice = {"keys": tile.keys, "warps": tile.warps, "stages": tile.stages}
-        operation = "latent attention" if self.is_latent else "attention"
         key = f"{'answers' if single else 'prompts'}, {self.group} heads of {self.value_dim}, {dtype.itemsize} bytes"
-        return tile._replace(**tiles(operation, key, open_to_choice))
+        return tile._replace(**tiles("latent attention", key, open_to_choice))
 
 
 class Kind(NamedTuple):

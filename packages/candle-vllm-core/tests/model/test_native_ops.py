@@ -141,6 +141,14 @@ def test_keys_and_values_go_into_the_cache_and_nowhere_else() -> None:
     assert int(cache.isnan().sum()) == 15 * 2 * 2 * 40
 
 
+def test_a_rotation_wider_than_a_head_never_reaches_c() -> None:
+    rope = s.Rope(theta=1e4, dim=64)
+    attention = s.Attention(heads=2, kv_heads=1, head_dim=40, rope=rope, scale=0.1)
+    angles = Rotary(rope, torch.device("cpu")).angles(torch.arange(3))
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        native().heads(attention, normal(3, 4 * 40).bfloat16(), None, angles, Into(), 0)
+
+
 def test_what_there_is_no_code_for_is_torchs() -> None:
     x = normal(3, 40).bfloat16()
     centred = NormWeights(s.Norm(eps=1e-6, kind="layer"), normal(40).bfloat16(), None)

@@ -115,6 +115,7 @@ def _fits(a: s.Attention, projected: Tensor, norm: NormWeights | JointNorms | No
         and not a.gate
         and a.query_growth is None
         and a.head_dim <= MOST_DIM
+        and (a.rope is None or a.rope.dim <= a.head_dim)
         and projected.shape[1] == (a.heads + 2 * a.kv_heads) * a.head_dim
     )
 

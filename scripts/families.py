@@ -70,17 +70,19 @@ def title(family: Family) -> str:
 
 
 def published(checkpoints: Sequence[RealCheckpoint]) -> tuple[str, str, str, str]:
-    """Of the first of these with a published index, or else files: whose they are, names, bytes, what is known."""
+    """Of the first of these with a published index, or else of all with files: whose, names, bytes, what is known."""
     for real in checkpoints:
         if real.index is not None:
             parts = {"tensors": real.tensors, "ignored": real.ignored, "copies": real.copies}
             shards = sum(len(part.stored(parts[name])) for name, part in real.index.parts.items())
             known = ", ".join([*of_index(real.index), *of_files(real.files)])
             return real.index.of, f"{shards:,}", f"{int(real.index.metadata['total_size']):,}", known
-    for real in checkpoints:
-        if real.files is not None:
-            return real.files.of, f"{len(real.tensors):,}", "-", ", ".join(of_files(real.files))
-    return "none found", "-", "-", "-"
+    held = [(real, real.files) for real in checkpoints if real.files is not None]
+    if not held:
+        return "none found", "-", "-", "-"
+    stored = [len(real.tensors) + len(real.ignored) + len(real.copies) for real, _ in held]
+    lengths = [", ".join(of_files(files)) for _, files in held]
+    return "; ".join(files.of for _, files in held), "; ".join(f"{each:,}" for each in stored), "-", "; ".join(lengths)
 
 
 def of_index(index: Index) -> Iterator[str]:
@@ -96,6 +98,8 @@ def of_files(files: Files | None) -> Iterator[str]:
     """What is known of the files with the tensors."""
     if files is not None and files.lengths:
         yield f"lengths of {len(files.lengths)} of {files.count} files"
+    if files is not None and files.total is not None:
+        yield f"length of {files.count} files together"
 
 
 @cache

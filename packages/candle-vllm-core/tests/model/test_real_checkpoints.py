@@ -4,7 +4,8 @@ Each file says where its facts are from. Most names and shapes are those under w
 Where a published index was found, the names asked for are held to it: written down as it is, they have as many
 characters as it has, and as many bytes as its `total_size`; where its digest is known, they are the same text.
 Where lengths of the published files were found, files of the tensors asked for are as long, with the names in their
-headers. Which architectures have only that, or nothing, is said below.
+headers; where only that of all files together was found, they are as long together. Which architectures have only that,
+or nothing, is said below.
 """
 
 import itertools
@@ -71,12 +72,14 @@ def test_the_published_files_are_as_long_as_files_of_the_tensors_asked_for(name:
     real = real_checkpoint(name)
     assert real.files is not None
     found = asked(decoder_spec(real.config), real)
-    shapes = {**found, **real.ignored}
+    shapes = {**found, **real.ignored, **real.copies}
     cut = real.files.cut(shapes)
     assert len(cut) == real.files.count
     assert sorted(found.keys() - set(itertools.chain(*cut)))[:9] == [], "in no file"
-    files = {number: {each: shapes[each] for each in cut[int(number) - 1]} for number in real.files.lengths}
-    assert {number: real.files.length(file) for number, file in files.items()} == real.files.lengths
+    files = ({each: shapes[each] for each in names} for names in cut)
+    lengths = {str(number): real.files.length(file) for number, file in enumerate(files, start=1)}
+    assert {number: lengths[number] for number in real.files.lengths} == real.files.lengths
+    assert real.files.total in (None, sum(lengths.values()))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if real_checkpoint(name).config_digest])

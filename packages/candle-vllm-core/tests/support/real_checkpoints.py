@@ -7,8 +7,9 @@ Where a published index was found (`model.safetensors.index.json`, which says in
 has what identifies it: how many characters it has, and its `total_size` in bytes. The names of the tensors, written
 down as that index is, must be as many characters. Of some the digest is known: then it is the same text.
 
-Where the lengths of the published files with the tensors were found, the file has these. Such a file begins with a
-header of the names, shapes and places of its tensors, so files of the same tensors are as long.
+Where the lengths of the published files with the tensors were found, or how long these are together, the file has
+these. Such a file begins with a header of the names, shapes and places of its tensors, so files of the same tensors
+are as long.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ class Files:
     """Whether the tensor that reaches the limit still belongs to the file."""
     lengths: Mapping[str, int]
     """In bytes, of the published files by their numbers; those that are known."""
+    total: int | None = None
+    """The bytes of all the published files together, where those of each are not known."""
 
     def names(self, shapes: Shapes) -> Mapping[str, str]:
         """In which file each of these tensors is."""

@@ -63,19 +63,17 @@ class Sequence:
         return self
 
     def right(self, start: int, stop: int, sinks: Tensor | None) -> Tensor:
-        """[stop - start, heads, value_dim], one query and head at a time, in float64."""
-        group = self.a.heads // self.a.kv_heads
+        """[stop - start, heads, value_dim], one query at a time, in float64."""
+        k, v = (side.double().repeat_interleave(self.a.heads // self.a.kv_heads, 1) for side in (self.k, self.v))
         found = torch.empty((stop - start, self.a.heads, self.a.value_dim), dtype=torch.float64)
         for at in range(start, stop):
             first = max(0, at + 1 - self.a.window) if self.a.window else 0
-            for head in range(self.a.heads):
-                k, v = (side[first : at + 1, head // group].double() for side in (self.k, self.v))
-                scores = k @ self.q[at, head].double() * self.a.scale
-                if self.a.softcap is not None:
-                    scores = self.a.softcap * (scores / self.a.softcap).tanh()
-                weights = scores.exp()
-                taken = weights.sum() + (sinks[head].double().exp() if sinks is not None else 0)
-                found[at - start, head] = weights @ v / taken
+            scores = torch.einsum("khd,hd->hk", k[first : at + 1], self.q[at].double()) * self.a.scale
+            if self.a.softcap is not None:
+                scores = self.a.softcap * (scores / self.a.softcap).tanh()
+            weights = scores.exp()
+            taken = weights.sum(1) + (sinks.double().exp() if sinks is not None else 0)
+            found[at - start] = torch.einsum("hk,khd->hd", weights, v[first : at + 1]) / taken[:, None]
         return found
 
 

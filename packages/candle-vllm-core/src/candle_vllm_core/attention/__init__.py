@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import kernels
+from ..native import library
 from ..spec import Decoder
+from . import native
 from .cache import KVCache
+from .native import NativeBackend
 from .reference import ReferenceBackend
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ def choose_backend(
     dtype: torch.dtype,
     num_states: int = 0,
     fp8: bool = False,
-) -> ReferenceBackend | TritonBackend:
+) -> ReferenceBackend | NativeBackend | TritonBackend:
     """The best attention that a device has, with a KV cache.
 
     `num_blocks` says for each group of layers how many blocks of `block_size` tokens it gets, and `num_states` how many
@@ -38,4 +41,7 @@ def choose_backend(
         from .triton import TritonBackend
 
         return TritonBackend(spec, cache)
+    functions = library() if native.fits(spec, cache) else None
+    if functions is not None:
+        return NativeBackend(spec, cache, functions)
     return ReferenceBackend(spec, cache)

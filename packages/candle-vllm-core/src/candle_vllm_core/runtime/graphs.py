@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..attention.backend import Layout, Pass
+from ..attention.native import NativeBackend
 from ..attention.reference import ReferenceBackend
 from .kv import KVSizes
 from .scheduler import Step
@@ -196,9 +197,9 @@ def sizes(sequences: int) -> list[int]:
     return sorted({size for size in (*SMALL, *range(STEP, largest, STEP)) if size < largest} | {largest})
 
 
-def refillable(backend: ReferenceBackend | TritonBackend) -> RefillableBackend | None:
+def refillable(backend: ReferenceBackend | NativeBackend | TritonBackend) -> RefillableBackend | None:
     """A backend, if its passes can be recorded."""
-    return None if isinstance(backend, ReferenceBackend) else backend
+    return None if isinstance(backend, ReferenceBackend | NativeBackend) else backend
 
 
 def capture_on(device: torch.device) -> Capture | None:

@@ -1,0 +1,159 @@
+"""Attention on a CPU in machine code of ours: bfloat16 keys and values are read where their blocks lie.
+
+Nothing is copied and no mask is made, so what a step allocates does not grow with its sequences. What a token is given
+is the same bits whatever else is in the step, in whatever steps its sequence was computed, with any number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..native import address
+from ..spec import Attention, Decoder, DeltaNet, LatentAttention
+from ..spec import Group as Layers
+from .backend import Layout, States, rows_of
+from .cache import KVCache
+
+MOST_DIM = 640
+"""Numbers of a key that there is room for."""
+SPLIT = 512
+"""Keys whose sums are begun from zero; those of an answer's splits have room of their own."""
+ALONE = 1 << 14
+"""So many keys and values, counted for each row of a sequence, are worth more than one thread."""
+FIELDS = 6
+"""Numbers of a sequence in the C code."""
+
+
+def fits(spec: Decoder, cache: KVCache) -> bool:
+    """Whether all layers of a model are what the C code computes."""
+    kept = [a for a in spec.attentions() if not isinstance(a, DeltaNet)]
+    return (
+        cache.device.type == "cpu"
+        and cache.dtype == torch.bfloat16
+        and not cache.scales
+        and all(a.key_dim % 2 == 0 and a.key_dim <= MOST_DIM for a in kept)
+    )
+
+
+class NativeBackend:
+    """Attention of a model over a KV cache on a CPU, with the library of C functions."""
+
+    def __init__(self, spec: Decoder, cache: KVCache, library: ctypes.CDLL) -> None:
+        self.cache, self.library = cache, library
+        self._groups = spec.groups()
+        kept = [a for a in spec.attentions() if not isinstance(a, DeltaNet)]
+        self._row = max((a.heads * (-(-a.value_dim // 16) * 16 + 16) for a in kept), default=0)
+        self._room = torch.empty(0, dtype=torch.float32)
+
+    @property
+    def kv_bytes(self) -> int:
+        """The memory that the KV cache takes, in bytes."""
+        return self.cache.num_bytes
+
+    def plan(self, layout: Layout) -> NativePass:
+        """Lay out a step: whose tokens and blocks are where, in each group of layers."""
+        return NativePass(self, layout, self._groups)
+
+    def room(self, splits: int) -> Tensor:
+        """A place for the results of so many splits, the same for all layers; it grows with the longest."""
+        if self._room.numel() < splits * self._row:
+            self._room = torch.empty(splits * self._row, dtype=torch.float32)
+        return self._room
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step in one group of layers."""
+
+    slots: Tensor
+    """[tokens] where the keys and values go"""
+    sequences: NDArray[np.int64]
+    """[sequences, FIELDS] as the C code takes them"""
+    tables: Sequence[Tensor]
+    """whose addresses are among the former"""
+    room: Tensor
+    threads: int
+
+
+class NativePass:
+    """One step; see `Pass`."""
+
+    def __init__(self, backend: NativeBackend, layout: Layout, groups: Sequence[Layers]) -> None:
+        self.positions = layout.positions
+        self._cache, self._library = backend.cache, backend.library
+        each = zip(groups, layout.slot_mapping, layout.block_tables, strict=True)
+        plans = [(group, _plan(backend, layout, slots, tables, group)) for group, slots, tables in each]
+        self._plans = {layer: plan for group, plan in plans for layer in group.layers}
+        self._rows = list(rows_of(layout))
+
+    def attend(
+        self,
+        layer: int,
+        attention: Attention | LatentAttention,
+        q: Tensor,
+        k: Tensor | None,
+        v: Tensor | None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """See `Pass.attend`."""
+        a, plan, cache = attention, self._plans[layer], self._cache.layers[layer]
+        if k is not None:
+            self._cache.write(layer, plan.slots, k, v)
+        q = q.contiguous()
+        found = q.new_empty(q.shape[0], a.heads, a.value_dim)
+        sides = cache.unbind(1)
+        self._library.native_attention(
+            address(q),
+            address(sides[0]),
+            address(sides[-1]),
+            address(found),
+            address(None if sinks is None else sinks.to(q.dtype)),
+            plan.sequences.ctypes.data,
+            address(plan.room),
+            len(plan.sequences),
+            a.heads,
+            a.kv_heads,
+            a.key_dim,
+            a.value_dim,
+            cache.stride(0),
+            self._cache.block_size,
+            a.window or 0,
+            a.scale,
+            a.softcap or 0,
+            plan.threads,
+        )
+        return found
+
+    def destination(self, layer: int) -> tuple[Tensor, Tensor]:
+        """See `Pass.destination`."""
+        return self._cache.layers[layer], self._plans[layer].slots
+
+    def recurrent(self, layer: int) -> States:
+        """See `Pass.recurrent`."""
+        return States(*self._cache.states[layer], self._rows)
+
+
+def _plan(backend: NativeBackend, layout: Layout, slots: Tensor, tables: Sequence[Tensor], layers: Layers) -> Plan:
+    new = np.array(layout.query_lens, dtype=np.int64)
+    length = np.array(layout.seq_lens, dtype=np.int64)
+    sequences = np.zeros((len(new), FIELDS), dtype=np.int64)
+    sequences[:, 0] = np.cumsum(new) - new
+    sequences[:, 1], sequences[:, 2] = new, length
+    sequences[:, 3] = [table.data_ptr() for table in tables]
+    seen = length if layers.window is None else np.minimum(length, new + layers.window)
+    splits = int((seen[new == 1] // SPLIT + 2).sum())
+    keys = int((seen * new).sum()) * _numbers(backend.cache, layers)
+    threads = torch.get_num_threads() if keys > ALONE else 1
+    return Plan(slots, sequences[new > 0], tables, backend.room(splits), threads)
+
+
+def _numbers(cache: KVCache, layers: Layers) -> int:
+    """What one token keeps in one layer."""
+    return cache.layers[layers.layers[0]][0].numel()

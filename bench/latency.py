@@ -1,7 +1,7 @@
 """What a long prompt costs those who are being answered, and what a chat's second turn costs who asks it.
 
 `streams`: many streams run, then one long prompt arrives; the time between two tokens of a stream before it came and
-while it is computed, for several `prefill_chunk_size`. `turn`: the time to the first token of a chat's second turn,
+while it is computed, for several `mixed_chunk_size`. `turn`: the time to the first token of a chat's second turn,
 with the prefix cache and without.
 """
 
@@ -116,7 +116,7 @@ def config(path: Path, args: argparse.Namespace, chunk: int, *, prefix_cache: bo
         dtype=args.dtype,
         max_batch_size=args.streams + 1,
         kv_cache_memory=tokens * token_bytes,
-        prefill_chunk_size=chunk,
+        mixed_chunk_size=chunk,
         enable_prefix_cache=prefix_cache,
     )
 
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=2000, help="the most tokens of each stream")
     parser.add_argument("--quiet-tokens", type=int, default=30, help="of each stream before the long prompt comes")
     parser.add_argument("--long", type=int, default=16384, help="tokens in the long prompt")
-    parser.add_argument("--chunks", type=int, nargs="+", default=[256, 512, 2048, 8192], help="prefill_chunk_size")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[64, 128, 256, 512, 8192], help="mixed_chunk_size")
     parser.add_argument("--first", type=int, default=2000, help="tokens in a chat's first turn")
     parser.add_argument("--added", type=int, default=40, help="tokens that the second turn adds")
     parser.add_argument("--rounds", type=int, default=6, help="chats, the first of which does not count")

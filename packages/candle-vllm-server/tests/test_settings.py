@@ -118,6 +118,12 @@ def test_prefill_chunk_size_zero_computes_prompts_whole() -> None:
     assert Settings(prefill_chunk_size=64).engine_config().prefill_chunk_size == 64
 
 
+def test_memory_and_chunks_reach_the_engine() -> None:
+    config = Settings(kv_swap_memory=7, mixed_chunk_size=33).engine_config()
+    assert (config.kv_swap_memory, config.mixed_chunk_size) == (7 << 20, 33)
+    assert (Settings().engine_config().kv_swap_memory, Settings().engine_config().mixed_chunk_size) == (4 << 30, None)
+
+
 def test_weights_dir_is_loaded_and_model_is_the_name() -> None:
     settings = Settings(model="org/name", weights_dir="/weights")
     assert settings.engine_config().model_path == "/weights"

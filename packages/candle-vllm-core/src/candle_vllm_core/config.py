@@ -58,6 +58,8 @@ class EngineConfig:
     """Cuts long prompts so that running answers go on in between. Off: a prompt is computed in one step."""
     prefill_chunk_size: int = 8192
     """The most tokens that one step computes, those of running answers included."""
+    mixed_chunk_size: int | None = None
+    """The most tokens of prompts in a step that goes on with answers too. None: 128 on a CPU, no limit on a GPU."""
     block_size: int | None = None
     """Tokens in one block of the KV cache. None: 16 on a CPU, 64 on a GPU."""
     enable_prefix_cache: bool = True
@@ -77,6 +79,7 @@ class EngineConfig:
         _bounded("kv_cache_memory", self.kv_cache_memory, 1, MAX_BYTES)
         _bounded("kv_swap_memory", self.kv_swap_memory, 0, MAX_BYTES)
         _bounded("prefill_chunk_size", self.prefill_chunk_size, 1, MAX_LENGTH)
+        _bounded("mixed_chunk_size", self.mixed_chunk_size, 1, MAX_LENGTH)
         _bounded("num_threads", self.num_threads, 1, MAX_THREADS)
         _bounded("block_size", self.block_size, 1, 4096)
         _bounded("seed", self.seed, -(2**63), 2**64 - 1)
@@ -191,6 +194,10 @@ class EngineBuilder(Generic[Built]):
     def prefill_chunk_size(self, tokens: int) -> Self:
         """See `EngineConfig.prefill_chunk_size`."""
         return self._with(prefill_chunk_size=tokens)
+
+    def mixed_chunk_size(self, tokens: int) -> Self:
+        """See `EngineConfig.mixed_chunk_size`."""
+        return self._with(mixed_chunk_size=tokens)
 
     def block_size(self, tokens: int) -> Self:
         """See `EngineConfig.block_size`."""

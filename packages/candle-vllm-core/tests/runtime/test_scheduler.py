@@ -7,9 +7,17 @@ from candle_vllm_core.runtime.scheduler import Scheduler, Step
 from candle_vllm_core.types import GenerationParams
 
 
-def scheduler(num_blocks: int = 64, block_size: int = 4, batch: int = 8, chunk: int | None = 16, cache: bool = True):
+def scheduler(
+    num_blocks: int = 64,
+    block_size: int = 4,
+    batch: int = 8,
+    chunk: int | None = 16,
+    cache: bool = True,
+    mixed: int | None = None,
+):
     sizes = KVSizes(block_size=block_size, windows=(None,), num_blocks=(num_blocks,))
-    return Scheduler(KVBlocks(sizes, prefix_cache=cache), max_batch_size=batch, chunk_size=chunk)
+    kv = KVBlocks(sizes, prefix_cache=cache)
+    return Scheduler(kv, max_batch_size=batch, chunk_size=chunk, mixed_chunk_size=mixed)
 
 
 def lengths(step: Step) -> dict[int, int]:
@@ -40,6 +48,37 @@ def test_a_long_prompt_is_cut_and_decodes_go_first() -> None:
         seen.append(lengths(step))
         run(chosen, step)
     assert seen == [{1: 1, 2: 15}, {1: 1, 2: 15}, {1: 1, 2: 10}, {1: 1, 2: 1}]
+
+
+def test_beside_answers_prompts_get_shorter_chunks_together() -> None:
+    chosen = scheduler(mixed=5)
+    ready(chosen, 1, 20)
+    seen = []
+    for _ in range(7):
+        step = chosen.schedule()
+        seen.append(lengths(step))
+        run(chosen, step)
+        if len(seen) == 1:
+            ready(chosen, 2, 3)
+            ready(chosen, 3, 12)
+    alone = [{1: 16}, {1: 4, 2: 3, 3: 9}]
+    assert seen == [*alone, {1: 1, 2: 1, 3: 3}, *[{1: 1, 2: 1, 3: 1}] * 4]
+    ready(chosen, 4, 3)
+    ready(chosen, 5, 12)
+    mixed = []
+    for _ in range(4):
+        step = chosen.schedule()
+        mixed.append({number: length for number, length in lengths(step).items() if number > 3})
+        run(chosen, step)
+    assert mixed == [{4: 3, 5: 2}, {4: 1, 5: 5}, {4: 1, 5: 5}, {4: 1, 5: 1}]
+
+
+def test_prompts_that_are_never_cut_are_not_cut_beside_answers() -> None:
+    chosen = scheduler(chunk=None, mixed=5)
+    ready(chosen, 1, 3)
+    run(chosen, chosen.schedule())
+    ready(chosen, 2, 40)
+    assert lengths(chosen.schedule()) == {1: 1, 2: 40}
 
 
 def test_a_prompt_advances_even_if_decodes_take_the_whole_budget() -> None:

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
         le=MAX_TOKENS,
         description="the most tokens computed in one step; 0 computes each prompt in one",
     )
+    mixed_chunk_size: Annotated[int | None, _flag("--mixed-chunk-size", group="model", metavar="N")] = Field(
+        default=None,
+        ge=1,
+        le=MAX_TOKENS,
+        description="the most tokens of prompts in a step that goes on with answers; without it, 128 on a CPU",
+    )
+    kv_swap_memory: Annotated[int, _flag("--kv-swap-memory", group="model", metavar="MB")] = Field(
+        default=4096,
+        ge=0,
+        le=1 << 30,
+        description="the host's memory in MB for the KV of requests that are preempted on a GPU",
+    )
     disable_prefix_cache: Annotated[bool, _flag("--disable-prefix-cache", group="model")] = Field(
         default=False, description="compute prompts that begin alike again each time"
     )
@@ -282,6 +294,8 @@ class Settings(BaseSettings):
             block_size=self.block_size,
             enable_chunked_prefill=self.prefill_chunk_size > 0,
             prefill_chunk_size=self.prefill_chunk_size or DEFAULT_CHUNK,
+            mixed_chunk_size=self.mixed_chunk_size,
+            kv_swap_memory=self.kv_swap_memory * MEBIBYTE,
             enable_prefix_cache=not self.disable_prefix_cache,
             yarn_scaling_factor=self.yarn_scaling_factor,
         )

@@ -31,6 +31,9 @@ from .stepper import Stepper
 
 logger = logging.getLogger(__name__)
 
+MIXED_ON_CPU = 128
+"""Tokens of prompts in a step that goes on with answers: a prompt's token takes nearly as long as an answer's there."""
+
 Result = TypeVar("Result")
 
 
@@ -137,7 +140,8 @@ class EngineLoop:
             host_blocks=runner.host_blocks,
         )
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
-        scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size)
+        mixed = config.mixed_chunk_size or (MIXED_ON_CPU if runner.device.type == "cpu" else None)
+        scheduler = Scheduler(kv, max_batch_size=config.max_batch_size, chunk_size=chunk_size, mixed_chunk_size=mixed)
         self.model_info, self.limits, self.tokenizer = runner.info, runner.limits, runner.tokenizer
         stepper = AheadStepper if computes_beside(runner.device) else Stepper
         self._stepper = stepper(scheduler, runner, self._subscribers)

@@ -39,7 +39,8 @@ class Slice(NamedTuple):
     @property
     def may_sample(self) -> bool:
         """Whether the next token can be drawn after this slice, as far as is known while a step is under way."""
-        return self.stop >= self.request.num_tokens and self.request.pool is None
+        request = self.request
+        return self.stop >= len(request.prompt) + len(request.generated) and request.pool is None
 
     @property
     def is_alive(self) -> bool:
@@ -65,9 +66,15 @@ def urgency(request: Request) -> Urgency:
 class Scheduler:
     """Holds all unfinished requests: `schedule` says what to compute, `advance` that it was, `release` lets one go."""
 
-    def __init__(self, kv: KVBlocks, *, max_batch_size: int, chunk_size: int | None) -> None:
-        """`chunk_size`: the most tokens of a step, None for prompts that are never cut."""
+    def __init__(
+        self, kv: KVBlocks, *, max_batch_size: int, chunk_size: int | None, mixed_chunk_size: int | None = None
+    ) -> None:
+        """`chunk_size`: the most tokens of a step, None for prompts that are never cut.
+
+        `mixed_chunk_size`: the most tokens of prompts in a step that goes on with answers too, None for no limit.
+        """
         self.kv, self._max_batch_size, self._chunk_size = kv, max_batch_size, chunk_size
+        self._mixed_chunk_size = mixed_chunk_size
         self.preemptions = 0
         self.prefix_lookup_tokens = self.prefix_hit_tokens = 0
         self.reset()
@@ -117,18 +124,23 @@ class Scheduler:
         self.started, self.preempted = [], []
         self._under_way, self._must_wait = {part.request.id: part for part in under_way if part.is_alive}, False
         slices: dict[int, Slice] = {}
-        answers: list[Request] = []
+        answers: list[tuple[Request, int]] = []
         prompts: list[Request] = []
         for request in self.running:
-            if self._num_left(request):
-                (answers if request.num_computed >= len(request.prompt) else prompts).append(request)
+            if left := self._num_left(request):
+                if request.num_computed >= len(request.prompt):
+                    answers.append((request, left))
+                else:
+                    prompts.append(request)
         budget = self._budget(len(answers))
-        for request in answers:
-            budget -= self._extend(request, max(budget, 1), slices) - 1
+        for request, left in answers:
+            budget -= self._extend(request, left, budget if budget > 1 else 1, slices) - 1
         budget = max(budget, 1)
+        if answers and self._chunk_size is not None and self._mixed_chunk_size is not None:
+            budget = min(budget, self._mixed_chunk_size)
         for request in prompts:
             budget = self._admit(budget, slices, before=urgency(request))
-            budget -= self._extend(request, budget, slices)
+            budget -= self._extend(request, self._num_left(request), budget, slices)
         self._admit(budget, slices)
         self.handled = None
         return () if self._must_wait else tuple(slices.values())
@@ -140,17 +152,19 @@ class Scheduler:
             return max((request.num_tokens for request in self.waiting), default=0) if has_place else 0
         return max(self._chunk_size - num_answers, 0)
 
-    def _extend(self, request: Request, budget: int, slices: dict[int, Slice]) -> int:
-        """Give a running request the blocks for its next tokens and a slice; the tokens it got."""
+    def _extend(self, request: Request, length: int, budget: int, slices: dict[int, Slice]) -> int:
+        """Give a running request the blocks for its next `length` tokens and a slice, as far as the budget reaches; the
+        tokens it got.
+        """
         if request.id not in self._is_running or request.id in slices:
             return 0
         self.handled = request
-        length = self._num_left(request)
-        if self._chunk_size is not None:
-            length = min(length, budget)
+        if self._chunk_size is not None and length > budget:
+            length = budget
         if length <= 0:
             return 0
-        stop = request.num_computed + length
+        start = request.num_computed
+        stop = start + length
         since = self._under_way[request.id].start if request.id in self._under_way else None
         while not self.kv.extend(request, stop, since=since):
             if self._under_way:
@@ -161,12 +175,14 @@ class Scheduler:
             slices.pop(victim.id, None)
             if victim is request:
                 return 0
-        slices[request.id] = Slice(request, request.num_computed, stop)
+        slices[request.id] = Slice(request, start, stop)
         return length
 
     def _num_left(self, request: Request) -> int:
         """Tokens of a request that can be computed now, with the one that the step under way draws if it goes on."""
         left = len(request.prompt) + len(request.generated) - request.num_computed
+        if not self._under_way:
+            return left
         part = self._under_way.get(request.id)
         return left + (part is not None and part.samples and not request.ends_with_next)
 
@@ -195,7 +211,7 @@ class Scheduler:
                 self._lacking = request.id, self.kv.needs(request, prefix, self._chunk_size)
                 break
             self._start(index, prefix)
-            budget -= self._extend(request, budget, slices)
+            budget -= self._extend(request, self._num_left(request), budget, slices)
             coming |= self._coming({request.id: slices[request.id]} if request.id in slices else {})
         return budget
 

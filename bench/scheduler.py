@@ -1,4 +1,4 @@
-"""What a step costs beside the model: the null model draws at once, so all that is left is the host's work.
+"""What a step costs beside the model: the null model knows at once what it draws, so only the host's work is left.
 
 `schedule`: who runs, and blocks for them. `tensors`: the step as the model takes it. `text`: tokens taken in, as text,
 and handed on. It is the processor's time, so that what else the machine does counts little. Then how much of the KV
@@ -10,8 +10,9 @@ import logging
 import random
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 from rich.console import Console
@@ -29,29 +30,31 @@ from candle_vllm_core.weights.source import EMBEDDED
 
 CPU = torch.device("cpu")
 FIRST_WORD = 3
+DRAWN = 99_991  # a prime: no sequence draws the same tokens over and over
 AIMS = {1: 0.1, 64: 0.5, 256: 1.5}
 """Milliseconds of the host's work in a step of so many sequences."""
 
 
 @dataclass
 class NullModel:
-    """Makes the tensors of a step and takes the time of that; draws a random token for each sequence that draws one."""
+    """Makes the tensors of a step and takes the time of that; who draws is given the next of `tokens`."""
 
     block_size: int
-    vocab: int
-    draw: random.Random = field(default_factory=lambda: random.Random(0))
+    tokens: Iterator[int]
+    """Drawn beforehand: that they are random is no work of the host's."""
     tensors: float = 0.0
     """Seconds that the last step's tensors took."""
     began: float = 0.0
     """When the last step was handed over, and so was scheduled."""
 
+    @torch.inference_mode()
     def run(self, step: Step) -> list[Drawn]:
         """See `stepper.Runner`."""
         self.began = time.thread_time()
         layout_of(step, self.block_size, CPU)
         sampling_rows(step, CPU)
         self.tensors = time.thread_time() - self.began
-        return [Drawn(self.draw.randrange(FIRST_WORD, self.vocab)) for part in step if part.samples]
+        return [Drawn(next(self.tokens)) for part in step if part.samples]
 
     def forget(self, request_id: int) -> None:
         """See `stepper.Runner`."""
@@ -63,18 +66,21 @@ class Host:
     def __init__(self, args: argparse.Namespace, sequences: int, tokens: int) -> None:
         self.tokenizer = Tokenizer.from_directory(EMBEDDED)
         self.vocab = args.vocab
-        self.runner = NullModel(args.block_size, self.vocab)
+        self.draw = random.Random(1)
+        self.runner = NullModel(args.block_size, cycle(self._random(DRAWN)))
         sizes = KVSizes(block_size=args.block_size, windows=(None,), num_blocks=(-(-tokens // args.block_size),))
         self.scheduler = Scheduler(KVBlocks(sizes), max_batch_size=sequences, chunk_size=args.chunk)
         self.stepper = Stepper(self.scheduler, self.runner)
-        self.draw = random.Random(1)
+
+    def _random(self, count: int) -> list[int]:
+        return [self.draw.randrange(FIRST_WORD, self.vocab) for _ in range(count)]
 
     def add(self, number: int, prompt: int, answer: int) -> None:
         """A request with a prompt and an answer of so many tokens."""
         self.stepper.add(
             Request(
                 id=number,
-                prompt=[self.draw.randrange(FIRST_WORD, self.vocab) for _ in range(prompt)],
+                prompt=self._random(prompt),
                 params=GenerationParams(max_tokens=answer, temperature=0, ignore_eos=True),
                 seed=0,
                 limits=Limits(vocab_size=self.vocab, max_sequence_length=1 << 20),

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from candle_vllm_core.detokenizer import KEPT_WINDOW, MAX_WINDOW, TextStream
 from candle_vllm_core.errors import ParameterError, TokenizationError
+from candle_vllm_core.tokenizer import Piece
 from candle_vllm_core.tokenizer import Tokenizer as OwnTokenizer
 from candle_vllm_core.tokenizer_files import TokenizerFiles
 
@@ -141,17 +142,36 @@ def test_byte_level_tokens_are_the_whole_text(tokens: list[int], show_special: b
 @example(b"\xed\xa0\x80 \xf4\x90\x80\x80 \xc0\xaf \xe2\x82", [], [])
 def test_pieces_are_put_together_to_the_same_text(data: bytes, cuts: list[int], stops: list[str]) -> None:
     words = Words(cut(data, cuts))
-    stream = TextStream(words, stops, pieces=dict(enumerate(words.words)))
     text = data.decode("utf-8", errors="replace")
-    assert (run(stream, range(len(words.words))), stream.stop_sequence) == first_stop(text, stops)
+    for pieces in (words.words, [text_if_whole(word) for word in words.words]):
+        stream = TextStream(words, stops, pieces=dict(enumerate(pieces)))
+        assert (run(stream, range(len(pieces))), stream.stop_sequence) == first_stop(text, stops)
     assert words.num_decoded == 0
+
+
+def text_if_whole(word: bytes) -> Piece:
+    return word.decode() if word.decode(errors="ignore").encode() == word else word
+
+
+@given(st.lists(st.integers(0, LEVEL.get_vocab_size() - 1) | st.sampled_from(LEVEL.encode("中é😀").ids)), st.booleans())
+def test_what_pieces_give_so_far_is_the_text_so_far(ids: list[int], skip: bool) -> None:
+    """Without what may be the start of a character."""
+    pieces = OwnTokenizer(TokenizerFiles(backend=LEVEL)).pieces(skip_special_tokens=skip)
+    stream, given_out = TextStream(LEVEL.decode, pieces=pieces), ""
+    for place, token in enumerate(ids):
+        given_out += stream.feed(token)
+        text = LEVEL.decode(ids[: place + 1], skip_special_tokens=skip)
+        assert text.startswith(given_out) and len(text) - len(given_out) <= 1
+        assert stream.num_chars == len(given_out) and text[len(given_out) :] in ("", "\ufffd")
+    assert given_out + stream.finish() == LEVEL.decode(ids, skip_special_tokens=skip)
 
 
 @given(st.lists(st.integers(0, LEVEL.get_vocab_size() - 1)), st.booleans())
 def test_pieces_of_any_tokens_are_their_text(ids: list[int], skip: bool) -> None:
     pieces = OwnTokenizer(TokenizerFiles(backend=LEVEL)).pieces(skip_special_tokens=skip)
     assert pieces is not None
-    text = b"".join(pieces[token] for token in ids).decode("utf-8", errors="replace")
+    data = [piece.encode() if isinstance(piece := pieces[token], str) else piece for token in ids]
+    text = b"".join(data).decode("utf-8", errors="replace")
     assert text == LEVEL.decode(ids, skip_special_tokens=skip)
     with pytest.raises(TokenizationError):
         pieces[LEVEL.get_vocab_size()]

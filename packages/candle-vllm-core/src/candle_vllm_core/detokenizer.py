@@ -6,11 +6,12 @@ Both are independent of how tokens cut the text, and both cost the same at an an
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
+from codecs import utf_8_decode
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .errors import ParameterError
+from .tokenizer import Piece
 
 REPLACEMENT = "\ufffd"
 MAX_HELD_BYTES = 3  # the longest incomplete UTF-8 character
@@ -39,12 +40,12 @@ class TextStream:
         stop_sequences: Sequence[str] = (),
         *,
         show_special: bool = False,
-        pieces: Mapping[int, bytes] | None = None,
+        pieces: Mapping[int, Piece] | None = None,
     ) -> None:
         """`show_special` keeps control tokens (EOS among them) in the text.
 
-        `pieces`: the bytes of each token, if a token always stands for the same bytes (`Tokenizer.pieces`). Then they
-        are put together instead of calling `decode`, which costs ten times as much.
+        `pieces`: what each token stands for, if it always stands for the same bytes (`Tokenizer.pieces`). Then they are
+        put together instead of calling `decode`, which costs ten times as much.
 
         Raises:
             ParameterError: a stop text is empty.
@@ -54,18 +55,10 @@ class TextStream:
         self._stops = [_StopText(stop) for stop in stop_sequences]
         self._held = ""
         self._stopping = True
-        self._stop_sequence: str | None = None
-        self._num_chars = 0
-
-    @property
-    def num_chars(self) -> int:
-        """How many characters the tokens so far stand for, with those held back and those of a stop text."""
-        return self._num_chars
-
-    @property
-    def stop_sequence(self) -> str | None:
+        self.stop_sequence: str | None = None
         """The stop text that was completed, or None; after one, `feed` and `finish` give nothing more."""
-        return self._stop_sequence
+        self.num_chars = 0
+        """How many characters the tokens so far stand for, with those held back and those of a stop text."""
 
     def feed(self, token: int, *, stops: bool = True) -> str:
         """Take one token and give the text that is now certain.
@@ -73,34 +66,32 @@ class TextStream:
         With `stops` false, a stop text completed by this token does not end the answer; one that ends later does,
         wherever it began.
         """
-        if self._stop_sequence is not None:
+        if self.stop_sequence is not None:
             return ""
         self._stopping = stops
         text = self._window.feed(token)
-        self._num_chars += len(text)
-        return self._scan(text)
+        self.num_chars += len(text)
+        return self._scan(text) if self._stops else text
 
     def finish(self) -> str:
         """Give what was held back and is text after all; an unfinished character is U+FFFD."""
-        if self._stop_sequence is not None:
+        if self.stop_sequence is not None:
             return ""
         last = self._window.finish()
-        self._num_chars += len(last)
-        text = self._scan(last) + self._held
+        self.num_chars += len(last)
+        text = self._scan(last) + self._held if self._stops else last
         self._held = ""
         return text
 
     def _scan(self, text: str) -> str:
-        if not self._stops:
-            return text
         buffer = self._held + text
         for end in range(len(self._held) + 1, len(buffer) + 1):
             completed = [stop for stop in self._stops if stop.feed(buffer[end - 1])]
             if completed and self._stopping:
                 longest = max(completed, key=lambda stop: len(stop.text))
-                self._stop_sequence, self._held = longest.text, ""
+                self.stop_sequence, self._held = longest.text, ""
                 return buffer[: end - len(longest.text)]
-        certain = len(buffer) - max((stop.num_matched for stop in self._stops), default=0)
+        certain = len(buffer) - max(stop.num_matched for stop in self._stops)
         self._held = buffer[certain:]
         return buffer[:certain]
 
@@ -135,15 +126,24 @@ class _StopText:
 class _Pieces:
     """Puts tokens together that always stand for the same bytes."""
 
-    def __init__(self, pieces: Mapping[int, bytes]) -> None:
+    def __init__(self, pieces: Mapping[int, Piece]) -> None:
         self._pieces = pieces
-        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._begun = b""  # the start of a character
 
     def feed(self, token: int) -> str:
-        return self._decoder.decode(self._pieces[token])
+        piece = self._pieces[token]
+        if isinstance(piece, str):
+            if not self._begun:
+                return piece
+            piece = piece.encode()
+        data = self._begun + piece
+        text, length = utf_8_decode(data, "replace", False)
+        self._begun = data[length:]
+        return text
 
     def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
+        text, self._begun = self._begun.decode("utf-8", "replace"), b""
+        return text
 
 
 class _Window:

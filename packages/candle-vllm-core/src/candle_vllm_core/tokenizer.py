@@ -16,6 +16,9 @@ from .types import ChatTemplate
 
 logger = logging.getLogger(__name__)
 
+Piece = str | bytes
+"""What a token stands for: text, or bytes that are not whole characters."""
+
 
 def _byte_level_alphabet() -> dict[str, int]:
     """Character to byte, as GPT-2's byte-level vocabularies write bytes: printable ones as themselves."""
@@ -121,8 +124,8 @@ class Tokenizer:
             return bytes([BYTE_FALLBACK[word]])
         return self._in_mid_text(word).encode()
 
-    def pieces(self, *, skip_special_tokens: bool, shown: Collection[int] = frozenset()) -> Mapping[int, bytes] | None:
-        """The bytes that each token stands for, by its id, if they are the same whatever stands beside it; else None.
+    def pieces(self, *, skip_special_tokens: bool, shown: Collection[int] = frozenset()) -> Mapping[int, Piece] | None:
+        """What each token stands for, by its id, if that is the same whatever stands beside it; else None.
 
         So it is with byte-level vocabularies: their texts are the bytes of all tokens, read as UTF-8. Special tokens
         that are `shown` are not skipped.
@@ -133,17 +136,17 @@ class Tokenizer:
             return self._all_pieces
         return _Pieces(lambda token: self._piece(token, token in shown)) if shown else self._shown_pieces
 
-    def _piece(self, token: int, shown: bool) -> bytes:
+    def _piece(self, token: int, shown: bool) -> Piece:
         return self._all_pieces[token] if shown else self._shown_pieces[token]
 
     @cached_property
-    def _all_pieces(self) -> Mapping[int, bytes]:
-        return _Pieces(self.token_bytes)
+    def _all_pieces(self) -> Mapping[int, Piece]:
+        return _Pieces(lambda token: _piece(self.token_bytes(token)))
 
     @cached_property
-    def _shown_pieces(self) -> Mapping[int, bytes]:
+    def _shown_pieces(self) -> Mapping[int, Piece]:
         hidden = self._special_ids
-        return _Pieces(lambda token: b"" if token in hidden else self.token_bytes(token))
+        return _Pieces(lambda token: "" if token in hidden else self._all_pieces[token])
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -230,16 +233,23 @@ class Tokenizer:
         return eos - frozenset(unknown)
 
 
-class _Pieces(dict[int, bytes]):
-    """Tokens and their bytes, each found out when it is first asked for."""
+class _Pieces(dict[int, Piece]):
+    """Tokens and what they stand for, each found out when it is first asked for."""
 
-    def __init__(self, find: Callable[[int], bytes]) -> None:
+    def __init__(self, find: Callable[[int], Piece]) -> None:
         super().__init__()
         self._find = find
 
-    def __missing__(self, token: int) -> bytes:
+    def __missing__(self, token: int) -> Piece:
         self[token] = piece = self._find(token)
         return piece
+
+
+def _piece(data: bytes) -> Piece:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def _encoded(backend: tokenizers.Tokenizer, text: str, add_special_tokens: bool) -> tokenizers.Encoding:

@@ -241,9 +241,12 @@ class GenerationOutput:
     stats: GenerationStats = field(default_factory=GenerationStats)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class GenerationChunk:
-    """A piece of an answer: `tokens`, `text`, `logprobs` and `ends` of all chunks add up to the output's."""
+    """A piece of an answer: `tokens`, `text`, `logprobs` and `ends` of all chunks add up to the output's.
+
+    It is its receiver's: the engine makes one for each token and does not look at it again.
+    """
 
     tokens: tuple[int, ...] = ()
     text: str = ""

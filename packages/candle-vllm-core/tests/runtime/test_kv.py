@@ -190,3 +190,19 @@ def test_windows_limit_a_sequence_only_where_a_step_does_not_fit(
 ) -> None:
     windows, counts = zip(*groups, strict=True) if groups else ((), ())
     assert KVSizes(block_size=4, windows=windows, num_blocks=counts).longest(chunk) == longest
+
+
+@pytest.mark.parametrize("windows", [((None, 40),), ((None, 40), (8, 40)), ((8, 40),)])
+def test_places_that_were_found_are_forgotten_with_the_blocks(windows: tuple[tuple[int | None, int], ...]) -> None:
+    kv = blocks(*windows, cache=False)
+    request = make_request(1, range(5))
+    for _ in range(2):
+        start(kv, request, chunk=4)
+        compute(kv, request, 5)
+        for stop in range(6, 30):
+            compute(kv, request, stop)
+            assert [len(table) for table in request.block_tables] == [-(-stop // 4)] * len(windows)
+            assert request.num_places in (0, -(-stop // 4) * 4)
+        kv.release(request)
+        kv.check()
+        assert (kv.num_used, request.num_places) == (0, 0)

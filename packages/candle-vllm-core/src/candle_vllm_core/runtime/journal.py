@@ -84,8 +84,8 @@ class Journal:
     def drew(self, request: Request, now: float, num_tokens: int) -> None:
         """A token was drawn for a request, and those came that had to follow it: `num_tokens` in all."""
         self._generated_tokens += num_tokens
-        if request.last_token is not None:
-            self._inter_token.add(now - request.last_token)
+        if (before := request.last_token) is not None:
+            self._inter_token.add(now - before)
         else:
             self._first_token.add(now - request.arrived)
             if self._subscribers:

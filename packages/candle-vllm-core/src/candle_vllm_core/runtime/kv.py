@@ -6,6 +6,7 @@ have a pool of blocks to themselves. Where they have a window, a request gives b
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class KVBlocks:
         """Whether requests that begin alike share blocks."""
         self._sizes, self._fingerprint = sizes, fingerprint
         self._has_states = sizes.num_states > 0
+        self._slides = any(window is not None for window in sizes.windows)
         self._host_blocks = 0 if self._has_states else host_blocks
         self.reset()
 
@@ -152,7 +154,8 @@ class KVBlocks:
         for group, table in zip(self._groups, prefix.tables, strict=True):
             missing = group.num_missing(table, request.num_tokens) if group.window is None else 0
             table += group.pool.allocate(missing)
-        request.block_tables, request.num_computed = prefix.tables, prefix.num_tokens
+        request.block_tables = [array("q", table) for table in prefix.tables]
+        request.num_computed = prefix.num_tokens
         request.state_slot = self._free_states.pop() if self._has_states else None
         return True
 
@@ -211,17 +214,27 @@ class KVBlocks:
         Blocks that have slid out of its windows are given back either way. `since`: the first of its tokens that are
         being computed; what they see is kept.
         """
-        takes = []
+        if stop <= request.num_places:
+            return True
+        lacks = False
         total = -(-stop // self.block_size)
         for group, table in zip(self._groups, request.block_tables, strict=True):
             if group.window is not None:
                 group.slide(table, request.num_computed if since is None else since)
-            if (missing := total - len(table)) > 0:
-                takes.append((group.pool, table, missing))
-        if any(missing > pool.num_free for pool, _, missing in takes):
+            lacks = lacks or len(table) < total
+        if lacks and not self._lengthen(request, total):
             return False
-        for pool, table, missing in takes:
-            table += pool.allocate(missing)
+        if not self._slides:
+            request.num_places = total * self.block_size
+        return True
+
+    def _lengthen(self, request: Request, total: int) -> bool:
+        """Bring each table of a request to `total` blocks; False if too few are free."""
+        tables = list(zip(self._groups, request.block_tables, strict=True))
+        if any(total - len(table) > group.pool.num_free for group, table in tables):
+            return False
+        for group, table in tables:
+            table.extend(group.pool.allocate(total - len(table)))
         return True
 
     def register(self, request: Request, start: int, stop: int) -> None:
@@ -246,7 +259,8 @@ class KVBlocks:
                 group.pool.release(_held(table))
         if request.state_slot is not None:
             self._free_states.append(request.state_slot)
-        request.block_tables, request.num_computed, request.state_slot = [], 0, None
+        request.block_tables, request.num_places = [], 0
+        request.num_computed, request.state_slot = 0, None
 
     def _keys(self, request: Request, count: int) -> Sequence[bytes]:
         """The keys of a request's first `count` blocks."""
@@ -315,14 +329,14 @@ class _Group:
         """The most blocks that the tokens of a step and all that they see can lie in, wherever the first one begins."""
         return (window + chunk - 3) // self._block_size + 2
 
-    def slide(self, table: list[int], position: int) -> None:
+    def slide(self, table: array[int], position: int) -> None:
         """Give back the blocks that no token from a position on can see."""
         first = last = min(self.first_seen(position), len(table))
         while first > 0 and table[first - 1] != FREED:
             first -= 1
         if first < last:
             self.pool.release(table[first:last])
-            table[first:last] = [FREED] * (last - first)
+            table[first:last] = array("q", [FREED]) * (last - first)
 
 
 def _held(table: Sequence[int]) -> list[int]:

@@ -6,7 +6,6 @@ the host (log probabilities and hidden states of prompts) makes `launch` wait, a
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -105,7 +104,7 @@ class LaunchedStep:
         device, logits = self._parts.device, self._logits
         rows = [self._rows[request.id] for request in drawing]
         if rows != list(range(len(logits))):
-            logits = logits.index_select(0, on_device(array("q", rows), device))
+            logits = logits.index_select(0, on_device(rows, device))
         self._drawing = self._draw(logits, drawing)
         return torch.cat([part.tokens for part in self._drawing])
 
@@ -116,7 +115,7 @@ class LaunchedStep:
         except MemoryError as error:
             if len(drawing) == 1:
                 failed = [Drawn(-1, None, str(error))]
-                return [Drawing(on_device(array("q", [-1]), self._parts.device), lambda: failed)]
+                return [Drawing(on_device([-1], self._parts.device), lambda: failed)]
         middle = len(drawing) // 2
         return self._draw(logits[:middle], drawing[:middle]) + self._draw(logits[middle:], drawing[middle:])
 

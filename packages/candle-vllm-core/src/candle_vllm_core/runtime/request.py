@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..constraints.matcher import TokenConstraint
 from ..detokenizer import TextStream
@@ -52,8 +53,7 @@ class Limits:
         object.__setattr__(self, "longest", longest)
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What a step drew for one request: a token, or why none could be drawn."""
 
     token: int
@@ -129,8 +129,10 @@ class Request:
     sink: Sink
     arrived: float = field(default_factory=time.monotonic)
     generated: list[int] = field(default_factory=list)
-    block_tables: list[list[int]] = field(default_factory=list)
+    block_tables: list[array[int]] = field(default_factory=list)
     """While it runs: for each group of layers its blocks in order, those it has let go of marked."""
+    num_places: int = 0
+    """While it runs: tokens that have a place in its blocks; 0 while that is not known, or where blocks slide away."""
     block_keys: list[bytes] = field(default_factory=list)
     """The keys of its full blocks, as far as they were needed."""
     swapped: Swapped | None = None
@@ -161,6 +163,15 @@ class Request:
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     _ends: list[int] = field(default_factory=list)
     _first_token: float | None = None
+    _ending_ids: frozenset[int] = field(init=False)
+    """The tokens that end the answer, once it is long enough."""
+    _most: int = field(init=False)
+    """The most tokens that the answer may have."""
+
+    def __post_init__(self) -> None:
+        eos = frozenset() if self.params.ignore_eos else self.limits.eos_token_ids
+        self._ending_ids = eos.union(self.params.stop_token_ids)
+        self._most = min(self.params.max_tokens, self.limits.longest - len(self.prompt))
 
     @property
     def num_tokens(self) -> int:
@@ -180,7 +191,7 @@ class Request:
     @property
     def ends_with_next(self) -> bool:
         """Whether the answer has its full length with the next token, whatever that is."""
-        return len(self.generated) + 1 >= self.params.max_tokens or self.num_tokens + 1 >= self.limits.longest
+        return len(self.generated) + 1 >= self._most
 
     @property
     def num_reusable(self) -> int:
@@ -207,16 +218,17 @@ class Request:
             self._first_token = time.monotonic()
         if logprob is not None:
             self._logprobs.append(logprob)
+        if self.constraint is None:
+            text = self._take_token(token)
+            return self._chunk((token,), text, None if logprob is None else (logprob,), (self.stream.num_chars,))
         text, before = "", len(self._ends)
-        tokens = (token,) if self.constraint is None else (token, *self.constraint.accept(token))
+        tokens = (token, *self.constraint.accept(token))
         for place, taken in enumerate(tokens):
-            self.generated.append(taken)
             text += self._take_token(taken, last=place == len(tokens) - 1)
-            self._ends.append(self.stream.num_chars)
             if self.finish_reason is not None:
                 break
         ends = tuple(self._ends[before:])
-        return self._chunk(tokens[: len(ends)], text, (logprob,) if logprob is not None else None, ends)
+        return self._chunk(tokens[: len(ends)], text, None if logprob is None else (logprob,), ends)
 
     def fail(self, error: str) -> GenerationChunk:
         """End the request with an error."""
@@ -235,26 +247,28 @@ class Request:
             logger.exception("the last text of request %d is lost", self.id)
             return ""
 
-    def _take_token(self, token: int, *, last: bool) -> str:
-        """`last`: of those that are taken together; the constraint is done only after it."""
-        allowed = len(self.generated) > self.params.min_tokens
-        if allowed and self._ends_with(token):
+    def _take_token(self, token: int, *, last: bool = True) -> str:
+        """The text that a token makes certain. `last`: of those that are taken together; the constraint is done only
+        after it.
+        """
+        stream, params = self.stream, self.params
+        self.generated.append(token)
+        count = len(self.generated)
+        if token in self._ending_ids and count > params.min_tokens:
             self.finish_reason = FinishReason.STOP
-            return self.stream.finish()
-        text = self.stream.feed(token, stops=len(self.generated) >= self.params.min_tokens)
-        if self.stream.stop_sequence is not None:
-            self.finish_reason = FinishReason.STOP_SEQUENCE
-        elif last and self.constraint is not None and self.constraint.done:
-            self.finish_reason = FinishReason.STOP
-            text += self.stream.finish()
-        elif len(self.generated) >= self.params.max_tokens or self.num_tokens >= self.limits.longest:
-            self.finish_reason = FinishReason.LENGTH
-            text += self.stream.finish()
+            text = stream.finish()
+        else:
+            text = stream.feed(token, stops=count >= params.min_tokens)
+            if stream.stop_sequence is not None:
+                self.finish_reason = FinishReason.STOP_SEQUENCE
+            elif last and self.constraint is not None and self.constraint.done:
+                self.finish_reason = FinishReason.STOP
+                text += stream.finish()
+            elif count >= self._most:
+                self.finish_reason = FinishReason.LENGTH
+                text += stream.finish()
+        self._ends.append(stream.num_chars)
         return text
-
-    def _ends_with(self, token: int) -> bool:
-        is_eos = token in self.limits.eos_token_ids and not self.params.ignore_eos
-        return is_eos or token in self.params.stop_token_ids
 
     def _chunk(
         self,
@@ -264,7 +278,6 @@ class Request:
         ends: tuple[int, ...] = (),
     ) -> GenerationChunk:
         self._texts.append(text)
-        output = self.output() if self.finish_reason is not None else None
         reason = self.finish_reason
         return GenerationChunk(
             tokens=tokens,
@@ -273,7 +286,7 @@ class Request:
             ends=ends,
             prompt_logprobs=self._prompt_logprobs() if tokens and len(tokens) == len(self.generated) else None,
             finish_reason=reason,
-            output=output,
+            output=self.output() if reason is not None else None,
         )
 
     def _prompt_logprobs(self) -> tuple[TokenLogprob | None, ...] | None:

@@ -204,8 +204,10 @@ class Stepper:
             self._end([request], FinishReason.ERROR, said(error), out)
             return
         self._journal.drew(request, now, len(chunk.tokens))
-        self._emit(request, chunk, out)
-        if chunk.output is not None:
+        if chunk.output is None:
+            out.append((request, chunk))
+        else:
+            self._emit(request, chunk, out)
             self._let_go(request)
 
     def _let_go(self, request: Request) -> None:

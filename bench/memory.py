@@ -1,19 +1,21 @@
 """What `plan` predicts against what is then there: weights, KV cache and the largest step of several models.
 
-Each model is measured in a process of its own, in two ways. `resident` is what the operating system says, after a
-collection of garbage and after freed memory was handed back, the second time that the model is opened there (libraries
-and the machine code that oneDNN makes are there by then):
+Each model is measured in fresh processes, in three ways.
 
-weights      more than before the model was opened; its tokenizer is in it (the KV cache is not until it is written)
-KV cache     more after prompts filled every block of it
-activations  the peak while prompts are computed in the largest steps, over what was resident before
+allocated  what torch's allocator gave out for weights, for the KV cache, and at the peak of the largest step
+resident   what the operating system says: the most that the process had since the engine was opened, over what it had
+           when everything was imported; it is opened, every block of its KV cache is written, and prompts are computed
+           in the largest steps. The C library hands back at once what is freed.
+kept too   the same where the C library keeps freed memory as it likes. glibc has heaps of 64 MB for the engine thread,
+           in which tensors leave gaps; what is in them is used again, and given back when an engine is closed.
 
-`allocated` is the same as torch's allocator counts it: without tokenizer, and without what the C library keeps free.
+Loading is the most that was resident until the engine was open, in the same ways.
 """
 
 import argparse
 import gc
 import json
+import os
 import random
 import subprocess
 import sys
@@ -86,14 +88,16 @@ def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def peak_of(work: Callable[[], object]) -> int:
-    """The most bytes that are resident while something is done, over what was before."""
-    before = resident()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    work()
+def most_resident() -> int:
+    """The most bytes of this process that were in memory since `forget_most`."""
     status = Path("/proc/self/status").read_text()
     high = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(high.split()[1]) * 1024 - before
+    return int(high.split()[1]) * 1024
+
+
+def forget_most() -> None:
+    """Let `most_resident` begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def prompt(length: int, vocab: int, seed: int) -> list[int]:
@@ -121,16 +125,17 @@ def fill(engine: InferenceEngine) -> None:
         compute(engine, info.max_sequence_length, seed)
 
 
-def held(config: EngineConfig) -> dict[str, int]:
-    """What is resident once a model is opened, its KV cache is full, and while a step runs."""
+def resident_peaks(config: EngineConfig) -> dict[str, int]:
+    """The most that was resident until a model was opened, and until it had computed its largest steps."""
     before = resident()
+    forget_most()
     with InferenceEngine(config) as engine:
-        opened = resident()
+        loading = most_resident() - before
         fill(engine)
-        filled = resident()
         step = min(config.prefill_chunk_size, engine.model_info().max_sequence_length * config.max_batch_size)
-        peak = peak_of(lambda: compute(engine, step, 200))
-    return {"weights": opened - before, "KV cache": filled - opened, "activations": peak}
+        for seed in (200, 201):
+            compute(engine, step, seed)
+        return {"loading": loading, "all": most_resident() - before}
 
 
 def changes(profile: "torch.autograd.profiler.profile") -> list[int]:
@@ -177,10 +182,11 @@ def request(runner: ModelRunner, number: int, length: int, answer: int = 1) -> R
     )
 
 
-def measure(config: EngineConfig) -> dict[str, dict[str, int]]:
-    """Both ways of measuring; what is resident is taken the second time, when what all engines share is there."""
-    held(config)
-    return {"resident": held(config), "allocated": allocated(config)}
+WAYS: dict[str, Callable[[EngineConfig], dict[str, int]]] = {
+    "allocated": allocated,
+    "resident": resident_peaks,
+    "kept too": resident_peaks,
+}
 
 
 def config_of(name: str, args: argparse.Namespace) -> EngineConfig:
@@ -190,21 +196,32 @@ def config_of(name: str, args: argparse.Namespace) -> EngineConfig:
         model_path=None if made is None else random_model(f"memory-{name}", made),
         device="cpu",
         dtype=args.dtype,
+        quantization=args.quantization,
         max_batch_size=args.batch,
         max_sequence_length=min(args.length, 2048 if made is None else made.max_position_embeddings),
         prefill_chunk_size=args.chunk,
+        kv_cache_memory=args.kv_bytes,
     )
+    if args.kv_bytes is not None:
+        return config
     full = plan(config)
     return replace(config, kv_cache_memory=args.kv_tokens * full.kv_bytes // full.kv_tokens)
 
 
-def measured_apart(name: str, arguments: Sequence[str]) -> dict[str, dict[str, int]]:
-    """`measure` in a process of its own."""
-    command = [sys.executable, "-m", "bench", "memory", "--only", name, *arguments]
+def measured_apart(way: str, arguments: Sequence[str]) -> dict[str, int]:
+    """One of `WAYS`, in a process of its own."""
+    command = [sys.executable, "-m", "bench", "memory", "--way", way, *arguments]
+    given_back = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)} if way == "resident" else {}
     done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[1]
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | given_back,
     )
-    found: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -214,18 +231,26 @@ def rows(name: str, predicted: MemoryPlan, found: dict[str, dict[str, int]]) -> 
         "weights": predicted.weight_bytes,
         "KV cache": predicted.kv_bytes,
         "activations": predicted.activation_bytes,
+        "once": predicted.overhead_bytes,
+        "all": predicted.total_bytes,
+        "loading": None,
     }
-    for measured in (parts, *found.values()):
-        measured["all"] = sum(measured.values())
     return [
         (
             name if part == "weights" else "",
             part,
-            f"{bytes_ / 1e6:,.1f}",
-            *(cell for of in found.values() for cell in (f"{of[part] / 1e6:,.1f}", f"{bytes_ / of[part] - 1:+.1%}")),
+            "" if bytes_ is None else f"{bytes_ / 1e6:,.1f}",
+            *(cell for of in found.values() for cell in _beside(bytes_, of.get(part))),
         )
         for part, bytes_ in parts.items()
     ]
+
+
+def _beside(predicted: int | None, measured: int | None) -> tuple[str, str]:
+    """What was measured, and how far the prediction is off."""
+    if measured is None:
+        return "", ""
+    return f"{measured / 1e6:,.1f}", "" if predicted is None else f"{predicted / measured - 1:+.1%}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -235,23 +260,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--models", nargs="+", choices=KNOWN, default=list(KNOWN))
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--quantization", choices=("int8",))
     parser.add_argument("--batch", type=int, default=8, help="max_batch_size")
-    parser.add_argument("--length", type=int, default=4096, help="max_sequence_length, if the model has as many")
+    parser.add_argument("--length", type=int, default=2048, help="max_sequence_length, if the model has as many")
     parser.add_argument("--chunk", type=int, default=2048, help="prefill_chunk_size")
-    parser.add_argument("--kv-tokens", type=int, default=12288, help="that the KV cache holds")
-    parser.add_argument("--only", choices=KNOWN, help=argparse.SUPPRESS)
+    parser.add_argument("--kv-tokens", type=int, default=6144, help="that the KV cache holds")
+    parser.add_argument("--kv-bytes", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
-    if args.only:
-        print(json.dumps(measure(config_of(args.only, args))))
+    if args.way:
+        print(json.dumps(WAYS[args.way](config_of(args.models[0], args))))
         return
-    table = Table(title=f"Memory in MB, {args.dtype}, steps of {args.chunk:,} tokens: predicted and measured")
-    for column in ("model", "part", "predicted", "resident", "off by", "allocated", "off by"):
+    kind = f"{args.dtype}, {args.quantization}" if args.quantization else args.dtype
+    table = Table(title=f"Memory in MB, {kind}, steps of {args.chunk:,} tokens: predicted and measured")
+    for column in ("model", "part", "predicted", "allocated", "off by", "resident", "off by", "kept too", "off by"):
         table.add_column(column, justify="left" if column in ("model", "part") else "right")
     passed = [f"--{key}={getattr(args, key)}" for key in ("dtype", "batch", "length", "chunk")]
-    passed.append(f"--kv-tokens={args.kv_tokens}")
+    passed += [f"--quantization={args.quantization}"] if args.quantization else []
     for name in args.models:
-        predicted = plan(config_of(name, args))
-        for row in rows(name, predicted, measured_apart(name, passed)):
+        config = config_of(name, args)
+        own = [*passed, f"--models={name}", f"--kv-bytes={config.kv_cache_memory}"]
+        for row in rows(name, plan(config), {way: measured_apart(way, own) for way in WAYS}):
             table.add_row(*row)
         table.add_section()
     Console().print(table)

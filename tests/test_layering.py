@@ -38,7 +38,7 @@ TORCH_FREE = {
     *("runtime.request", "runtime.blocks", "runtime.scheduler", "runtime.driver"),
     *("runtime.bad_words", "runtime.drawing", "runtime.ahead", "runtime.recording", "runtime.swap"),
     *("planning", "runtime.activations", "runtime.container", "runtime.kv", "runtime.kv_memory", "runtime.stepper"),
-    *("stats", "events", "runtime.journal", "runtime.threads"),
+    *("stats", "events", "runtime.journal", "runtime.overhead", "runtime.threads"),
     *("protocol", "embedding", "runtime.pool", "runtime.seeds"),
     *("constraint", "constraints", "constraints.compiler", "constraints.grammar", "constraints.matcher"),
     *("constraints.sandbox", "constraints.trial", "constraints.vocabulary"),

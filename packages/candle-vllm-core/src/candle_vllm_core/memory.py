@@ -17,6 +17,10 @@ class MemoryPlan:
     """The whole KV cache, with the states of recurrent layers."""
     activation_bytes: int
     """The peak of a step of `prefill_chunk_size` tokens that also draws for every sequence."""
+    overhead_bytes: int = 0
+    """What comes once on a CPU: the tokenizer, code of libraries that runs for the first time, and machine code that
+    oneDNN makes for the largest step; each further size of a step adds some 0.7 MB for each shape of matrix. Measured,
+    not counted. It does not come on a GPU, nor what Python and torch took before."""
     free_bytes: int
     """Free on the device before anything was loaded."""
     block_size: int
@@ -31,8 +35,8 @@ class MemoryPlan:
 
     @property
     def total_bytes(self) -> int:
-        """Weights, KV cache and activations together; what Python and its libraries take comes on top."""
-        return self.weight_bytes + self.kv_bytes + self.activation_bytes
+        """Weights, KV cache, activations and what comes once; what the process held before comes on top."""
+        return self.weight_bytes + self.kv_bytes + self.activation_bytes + self.overhead_bytes
 
     def __str__(self) -> str:
         """One line, for a log or a terminal."""
@@ -41,6 +45,7 @@ class MemoryPlan:
             f"weights {said_bytes(self.weight_bytes)} in {self.dtype}, KV cache {said_bytes(self.kv_bytes)} "
             f"({self.kv_blocks:,} blocks of {self.block_size}, {self.kv_tokens:,} tokens, {self.longest_sequences:,} "
             f"sequences of {self.max_sequence_length:,} at once), activations {said_bytes(self.activation_bytes)}"
+            + (f", once for the process {said_bytes(self.overhead_bytes)}" if self.overhead_bytes else "")
         )
 
 

@@ -12,6 +12,7 @@ from null_runner import make_request
 from tiny_models import save_tokenizer
 
 from candle_vllm_core import ConfigError, EngineConfig, GenerationParams, InferenceEngine, OutOfMemoryError, plan
+from candle_vllm_core.memory import said_bytes
 from candle_vllm_core.runtime import plan as planning
 from candle_vllm_core.runtime.kv import KVBlocks
 from candle_vllm_core.runtime.runner import ModelRunner
@@ -88,9 +89,10 @@ def test_nothing_is_loaded_to_predict(paths: dict[str, Path], monkeypatch: pytes
 def test_the_cache_gets_its_share_of_what_the_rest_leaves(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "free_memory", lambda device: 8 * MEBIBYTE)
+    once = plan(config(paths["llama"])).overhead_bytes
+    monkeypatch.setattr(planning, "free_memory", lambda device: 8 * MEBIBYTE + once)
     found = plan(config(paths["llama"], max_batch_size=4096, kv_fraction=0.5, prefill_chunk_size=64))
-    left = found.free_bytes - found.weight_bytes - found.activation_bytes
+    left = found.free_bytes - found.weight_bytes - found.activation_bytes - found.overhead_bytes
     assert 0 < found.kv_bytes <= left // 2
     assert found.kv_bytes + found.kv_bytes // found.kv_blocks > left // 2
     assert found.longest_sequences == found.kv_tokens // found.max_sequence_length < 4096
@@ -119,9 +121,11 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
 
 def test_one_line_says_it_all(paths: dict[str, Path]) -> None:
     found = plan(config(paths["llama"], kv_cache_memory=MEBIBYTE))
-    assert found.total_bytes == found.weight_bytes + found.kv_bytes + found.activation_bytes
+    counted = found.weight_bytes + found.kv_bytes + found.activation_bytes
+    assert found.total_bytes == counted + found.overhead_bytes
     tokens = f"{found.kv_blocks:,} blocks of 4, {found.kv_tokens:,} tokens, {found.longest_sequences} sequences of"
     assert tokens in str(found) and "free on cpu: weights" in str(found) and "\n" not in str(found)
+    assert f"once for the process {said_bytes(found.overhead_bytes)}" in str(found)
 
 
 def test_what_the_config_asks_beyond_the_model_is_refused_in_the_plan_too(paths: dict[str, Path]) -> None:

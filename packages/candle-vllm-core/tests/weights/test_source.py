@@ -8,6 +8,7 @@ from checkpoints import save_model
 from safetensors.torch import load_file, save_file
 
 from candle_vllm_core.errors import ModelLoadError
+from candle_vllm_core.weights import safetensors
 from candle_vllm_core.weights import source as sources
 from candle_vllm_core.weights.safetensors import INDEX
 from candle_vllm_core.weights.source import open_source
@@ -204,3 +205,23 @@ def test_a_shard_that_vanishes_after_opening_is_an_error_of_its_tensor(single: P
     shutil.rmtree(single)
     with pytest.raises(ModelLoadError, match="cannot read lm_head.weight from"):
         source.tensor("lm_head.weight")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is known on Linux")
+def test_a_file_is_mapped_anew_so_that_what_was_read_is_let_go(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safetensors, "MOST_MAPPED", 1)
+    source = open_source(single)
+    stored = {name: tensor.clone() for name, tensor in load_file(single / "model.safetensors").items()}
+    first = source.tensor("lm_head.weight")
+    once = _mappings(single)
+    for name, tensor in stored.items():
+        assert torch.equal(source.tensor(name), tensor)
+    assert torch.equal(first, stored["lm_head.weight"]), "what is held stays there"
+    assert 0 < once < _mappings(single) <= 2 * once, "the first one's, which is held, and the last one's"
+    del first
+    source.close()
+    assert _mappings(single) == 0
+
+
+def _mappings(path: Path) -> int:
+    return Path("/proc/self/maps").read_text().count(str(path / "model.safetensors"))

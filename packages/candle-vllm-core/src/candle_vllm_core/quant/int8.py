@@ -30,8 +30,8 @@ MOST_ERROR = 0.02
 """Of a product, over its length, where numbers are drawn from a normal distribution: twice what rounding makes."""
 FEW_ROWS = 4
 """So many are rounded by one thread."""
-ROWS_AT_ONCE = 8192
-"""Rows that are in float32 at once while a matrix is rounded."""
+ROWS_AT_ONCE = 1024
+"""Rows that are in 32 bits at once while a matrix is rounded."""
 
 
 class Int8Weight(Weight):
@@ -103,7 +103,9 @@ class NativeProduct:
         """`packed` and `scale` are those of the weight, `rounded` [rows, columns] its integers."""
         self._library, self._packed, self._scale = found, packed, scale
         self._shape = rounded.shape
-        self._sums = rounded.sum(1, dtype=torch.int32).mul_(SHIFT)
+        starts = range(0, len(rounded), ROWS_AT_ONCE)
+        each = [rounded[start : start + ROWS_AT_ONCE].sum(1, dtype=torch.int32) for start in starts]
+        self._sums = torch.cat(each).mul_(SHIFT)
 
     def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
         """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it."""

@@ -96,10 +96,15 @@ def check_kv_cache_dtype(kv_cache_dtype: KVCacheDType, device: torch.device) -> 
 
 def set_threads(asked: int | None) -> int:
     """Compute with so many threads in this process, or with no more than there are cores for; how many they are."""
-    count = asked or min(torch.get_num_threads(), usable_cores())
+    count = threads_for(asked)
     if count != torch.get_num_threads():
         torch.set_num_threads(count)
     return count
+
+
+def threads_for(asked: int | None) -> int:
+    """How many threads `set_threads` would compute with."""
+    return asked or min(torch.get_num_threads(), usable_cores())
 
 
 def cpu_has_bf16() -> bool:

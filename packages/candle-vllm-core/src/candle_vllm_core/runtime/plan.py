@@ -13,6 +13,7 @@ from ..model.build import as_stored
 from ..model.families import decoder_spec
 from ..model.ledger import Holding, weight_bytes
 from ..model.names import NameMap
+from ..native import library
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
 from .activations import StepSize, activation_bytes
@@ -23,10 +24,12 @@ from .device import (
     free_memory,
     resolve_device,
     resolve_dtype,
+    threads_for,
     total_memory,
 )
 from .kv import KVSizes
 from .kv_memory import KVNeeds, Load, divide, enough, least, sequences_at_once, taken
+from .overhead import overhead_bytes
 
 GPU_BLOCK_SIZE, CPU_BLOCK_SIZE = 64, 16
 
@@ -92,6 +95,7 @@ class Plan:
             weight_bytes=fixed.weights,
             kv_bytes=taken(sizes, needs),
             activation_bytes=fixed.activations,
+            overhead_bytes=fixed.overhead,
             free_bytes=fixed.free,
             block_size=sizes.block_size,
             kv_blocks=sum(sizes.num_blocks),
@@ -110,6 +114,7 @@ class _Fixed:
     activations: int
     free: int
     device: torch.device
+    overhead: int = 0
 
     @classmethod
     def of(cls, config: EngineConfig, spec: DecoderSpec, source: Source, load: Load, holding: Holding) -> _Fixed:
@@ -117,38 +122,46 @@ class _Fixed:
         tokens = load.length
         if config.enable_chunked_prefill:
             tokens = min(config.prefill_chunk_size, load.sequences * load.length)
+        native = holding.device.type == "cpu" and holding.dtype == torch.bfloat16 and library() is not None
+        quantized = holding.quantization is not None
         step = StepSize(
             tokens=tokens,
             length=load.length,
             rows=load.sequences,
             itemsize=holding.dtype.itemsize,
-            products_are_wide=holding.quantization is not None,
+            products_are_wide=quantized,
+            threads=threads_for(config.num_threads),
+            native=native,
         )
         return cls(
             weights=weight_bytes(as_stored(spec, names, source), names, holding),
             activations=activation_bytes(spec, step),
             free=free_memory(holding.device),
             device=holding.device,
+            overhead=overhead_bytes(spec, native=native, quantized=quantized) if holding.device.type == "cpu" else 0,
         )
 
     @property
     def left(self) -> int:
         """What the KV cache can have."""
-        return self.free - self.weights - self.activations
+        return self.free - self.weights - self.activations - self.overhead
 
     def check(self, kv: int, setting: str) -> None:
         """Refuse a model that does not fit with a KV cache of so many bytes, which a lower `setting` makes smaller."""
         if kv <= self.left:
             return
-        needed = self.weights + kv + self.activations
+        needed = self.weights + kv + self.activations + self.overhead
         raise OutOfMemoryError(
             f"the model takes {said_bytes(needed)}, of which its weights {said_bytes(self.weights)}, the KV cache "
-            f"{said_bytes(kv)} and a step's activations {said_bytes(self.activations)}, and {self.device} has "
-            f"{said_bytes(self.free)} free; {self._way_out(setting)}",
+            f"{said_bytes(kv)} and a step's activations {said_bytes(self.activations)}{self._said_overhead()}, and "
+            f"{self.device} has {said_bytes(self.free)} free; {self._way_out(setting)}",
             str(self.device),
             bytes_needed=needed,
             bytes_available=self.free,
         )
+
+    def _said_overhead(self) -> str:
+        return f", with {said_bytes(self.overhead)} once for the process" if self.overhead else ""
 
     def _way_out(self, setting: str) -> str:
         if self.weights > self.free:

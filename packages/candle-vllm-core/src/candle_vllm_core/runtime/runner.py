@@ -23,7 +23,14 @@ from ..types import ModelInfo, TokenLogprob
 from ..weights.fingerprint import fingerprint
 from ..weights.source import Source, open_source
 from .batch import layout_of, sampling_rows
-from .device import computes_beside, dtype_name, lack_of_memory_as_memory_error, resolve_device, set_threads
+from .device import (
+    computes_beside,
+    dtype_name,
+    lack_of_memory_as_memory_error,
+    resolve_device,
+    return_freed_memory,
+    set_threads,
+)
 from .graphs import Capture, DecodeGraphs, capture_on, refillable
 from .kv_memory import Load, host_blocks
 from .logits import Rows
@@ -76,6 +83,7 @@ class ModelRunner:
                 progress=sys.stderr.isatty(),
                 ops=choose_ops(self.device),
             )
+            return_freed_memory()  # that of matrices before they were packed
             self._sampler = Sampler(spec.vocab, self.tokenizer.eos_token_ids)
             if (counted := counted_memory(self.device)) is not None:
                 plan = self._measured(config, plan, counted)

@@ -21,6 +21,8 @@ MAX_JSON_BYTES = 64 * 2**20
 LOADABLE = ("F64", "F32", "F16", "BF16")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 OTHER_WEIGHTS = (*(f"*{ending}" for ending in PICKLED), "*.gguf")
+MOST_MAPPED = 1 << 25
+"""So many bytes of a file are read before it is mapped anew: what was read before needs no memory any more."""
 
 
 class SafetensorsSource:
@@ -37,6 +39,7 @@ class SafetensorsSource:
         self._entries: dict[str, Entry] = {}
         self._files: dict[str, Path] = {}
         self._opened: dict[Path, Any] = {}
+        self._read: dict[Path, int] = {}
         for file, names in _files(path).items():
             self._add(file, names)
 
@@ -54,17 +57,24 @@ class SafetensorsSource:
         Raises:
             ModelLoadError: it is of a type that weights are not loaded from.
         """
-        dtype = self._entries[name].dtype
-        if dtype not in LOADABLE:
-            raise ModelLoadError(f"{name} is stored as {dtype}; weights are loaded from {', '.join(LOADABLE)}", [name])
-        file = self._files[name]
+        entry, file = self._entries[name], self._files[name]
+        if entry.dtype not in LOADABLE:
+            raise ModelLoadError(
+                f"{name} is stored as {entry.dtype}; weights are loaded from {', '.join(LOADABLE)}", [name]
+            )
         try:
-            if file not in self._opened:
-                self._opened[file] = safe_open(file, framework="pt")
-            tensor: Tensor = self._opened[file].get_tensor(name)
+            tensor: Tensor = self._mapped(file, entry.stop - entry.start).get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ModelLoadError(f"cannot read {name} from {file}: {error}", [name]) from error
         return tensor
+
+    def _mapped(self, file: Path, size: int) -> Any:
+        """A file, of which so many bytes are about to be read."""
+        read = self._read.get(file, MOST_MAPPED)
+        if read >= MOST_MAPPED:
+            read, self._opened[file] = 0, safe_open(file, framework="pt")
+        self._read[file] = read + size
+        return self._opened[file]
 
     def weight(self, name: str) -> Weight:
         """A matrix, to multiply with."""
@@ -73,6 +83,7 @@ class SafetensorsSource:
     def close(self) -> None:
         """Unmap the files, as far as no tensor of them is held any more."""
         self._opened.clear()
+        self._read.clear()
 
     def _add(self, file: Path, promised: Set[str]) -> None:
         entries = read_header(file)

@@ -95,6 +95,7 @@ class Sampler:
         self._vocab_size, self._eos = vocab_size, frozenset(eos_token_ids)
         self._adjustments = Adjustments(vocab_size, self._eos)
         self._kernels: DeviceSampler | None = None
+        self._room = torch.empty(0)
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Sampled:
@@ -110,7 +111,7 @@ class Sampler:
         if available(logits.device) and (kernels := self._chosen(rows, logits.device)) is not None:
             return kernels.sample(logits, rows)
         sampled = Sampled([-1] * len(rows), [None] * len(rows), [NOT_FINITE] * len(rows))
-        raw = Rows.of(logits.float())
+        raw = Rows.of(self._wide(logits))
         good = _finite(raw)
         changed = {place for place in good if self._adjustments.wanted(rows[place])}
         self._draw(raw, [place for place in good if place not in changed], rows, sampled)
@@ -149,6 +150,20 @@ class Sampler:
         if self._kernels is None:
             self._kernels = DeviceSampler(self._vocab_size, self._eos, device)
         return self._kernels
+
+    def _wide(self, logits: Tensor) -> Tensor:
+        """[rows, vocabulary filled to `BLOCK`] as float32, in a place that stays.
+
+        So much memory is else fetched from the system page by page in each step, which takes longer than all the rest.
+        """
+        count, vocab = logits.shape
+        width = vocab + -vocab % transforms.BLOCK
+        if self._room.numel() < count * width or self._room.device != logits.device:
+            self._room = torch.empty(count * width, dtype=torch.float32, device=logits.device)
+        wide = self._room[: count * width].view(count, width)
+        wide[:, :vocab] = logits
+        wide[:, vocab:] = -math.inf
+        return wide
 
     def _draw_changed(
         self, raw: Rows, places: Sequence[int], requests: Sequence[SamplingRow], sampled: Sampled

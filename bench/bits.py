@@ -19,12 +19,13 @@ from transformers import Gemma2Config, GptOssConfig, PretrainedConfig, Qwen2Conf
 
 from bench.models import random_model
 from candle_vllm_core import EngineConfig, EngineStats, GenerationParams
-from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.detokenizer import TextStream
+from candle_vllm_core.runtime.adjust import SamplingRow
 from candle_vllm_core.runtime.kv import KVBlocks
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.runner import ModelRunner
-from candle_vllm_core.runtime.scheduler import Scheduler, Step
+from candle_vllm_core.runtime.sampling import Sampled, Sampler
+from candle_vllm_core.runtime.scheduler import Scheduler
 from candle_vllm_core.runtime.stepper import Stepper
 
 Rows = Mapping[tuple[int, ...], Tensor]
@@ -91,13 +92,24 @@ WAYS = ("bf16", "fp32", "int8")
 class Recorder(ModelRunner):
     """Keeps every row that a token was drawn from."""
 
-    rows: dict[tuple[int, ...], Tensor]
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.rows: dict[tuple[int, ...], Tensor] = {}
+        self._sampler = Watched(self._sampler, self.rows)
 
-    def _logits(self, step: Step, layout: Layout) -> Tensor:
-        logits = super()._logits(step, layout)
-        for row, part in zip(logits, (part for part in step if part.samples), strict=True):
-            self.rows[(*part.request.prompt, *part.request.generated)] = row.clone()
-        return logits
+
+class Watched(Sampler):
+    """A sampler that notes what it is given."""
+
+    def __init__(self, sampler: Sampler, rows: dict[tuple[int, ...], Tensor]) -> None:
+        self.__dict__ |= vars(sampler)
+        self._seen = rows
+
+    def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Sampled:
+        """See `Sampler.sample`."""
+        for row, request in zip(logits, rows, strict=True):
+            self._seen[(*request.prompt, *request.generated)] = row.clone()
+        return super().sample(logits, rows)
 
 
 class Bench:
@@ -176,7 +188,6 @@ class Steps:
 
     def __init__(self, config: EngineConfig, bench: Bench, blocks: int | None) -> None:
         self._runner = Recorder(config)
-        self._runner.rows = {}
         sizes = self._runner.kv_sizes
         if blocks is not None:
             sizes = type(sizes)(

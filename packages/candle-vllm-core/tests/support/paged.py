@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from candle_vllm_core.attention import backend_over
 from candle_vllm_core.attention.backend import AttentionBackend, Layout
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.reference import ReferenceBackend
@@ -152,7 +153,7 @@ class Paged:
         self._done = dict.fromkeys(sequences, 0)
         self._numbers = {name: number for number, name in enumerate(sequences)}
         lengths = [len(tokens) for tokens in sequences.values()]
-        self.caches = Caches(decoder.spec, lengths, block_size, dtype=dtype, scattered=scattered)
+        self.caches = Caches(decoder.spec, lengths, block_size, dtype=dtype, scattered=scattered, make=backend_over)
 
     def step(self, parts: Mapping[str, int]) -> dict[str, Tensor]:
         """Logits [tokens, vocab] of the next so many tokens of each named sequence."""

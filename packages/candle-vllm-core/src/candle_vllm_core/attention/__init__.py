@@ -37,7 +37,12 @@ def choose_backend(
     cache = KVCache(
         spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device, num_states=num_states, fp8=fp8
     )
-    if kernels.available(device):
+    return backend_over(spec, cache)
+
+
+def backend_over(spec: Decoder, cache: KVCache) -> ReferenceBackend | NativeBackend | TritonBackend:
+    """The best attention over a KV cache where it is."""
+    if kernels.available(cache.device):
         from .triton import TritonBackend
 
         return TritonBackend(spec, cache)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..native import address
+from ..native.structs import Places, Step
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 from ..spec import Group as Layers
 from .backend import Layout, States, rows_of
@@ -42,6 +44,25 @@ def fits(spec: Decoder, cache: KVCache) -> bool:
     )
 
 
+class Scratch:
+    """Memory for what is computed between two results, the same for all layers; it grows with the largest."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+        self._places: dict[tuple[int, ...], Places] = {}
+
+    def places(self, sizes: Sequence[int]) -> Places:
+        """Places of so many bytes."""
+        key = tuple(sizes)
+        if key not in self._places:
+            starts = [0, *accumulate(-(-size // 64) * 64 for size in sizes)]
+            if starts[-1] > len(self._bytes):
+                self._bytes, self._places = torch.empty(starts[-1], dtype=torch.uint8), {}
+            base = self._bytes.data_ptr()
+            self._places[key] = Places(*(base + start for start in starts[:-1]))
+        return self._places[key]
+
+
 class NativeBackend:
     """Attention of a model over a KV cache on a CPU, with the library of C functions."""
 
@@ -51,6 +72,7 @@ class NativeBackend:
         kept = [a for a in spec.attentions() if not isinstance(a, DeltaNet)]
         self._row = max((a.heads * (-(-a.value_dim // 16) * 16 + 16) for a in kept), default=0)
         self._room = torch.empty(0, dtype=torch.float32)
+        self.scratch = Scratch()
 
     @property
     def kv_bytes(self) -> int:
@@ -80,6 +102,8 @@ class Plan:
     """whose addresses are among the former"""
     room: Tensor
     threads: int
+    step: Step
+    """The same for `native_layer`, whose rows are all of the step."""
 
 
 class NativePass:
@@ -87,7 +111,7 @@ class NativePass:
 
     def __init__(self, backend: NativeBackend, layout: Layout, groups: Sequence[Layers]) -> None:
         self.positions = layout.positions
-        self._cache, self._library = backend.cache, backend.library
+        self._cache, self._library, self._scratch = backend.cache, backend.library, backend.scratch
         each = zip(groups, layout.slot_mapping, layout.block_tables, strict=True)
         plans = [(group, _plan(backend, layout, slots, tables, group)) for group, slots, tables in each]
         self._plans = {layer: plan for group, plan in plans for layer in group.layers}
@@ -131,6 +155,10 @@ class NativePass:
         )
         return found
 
+    def inside(self, layer: int) -> tuple[Step, Tensor, Scratch]:
+        """What a whole layer is computed with: the step, the layer's slots as in `KVCache.layers`, and room."""
+        return self._plans[layer].step, self._cache.layers[layer], self._scratch
+
     def destination(self, layer: int) -> tuple[Tensor, Tensor]:
         """See `Pass.destination`."""
         return self._cache.layers[layer], self._plans[layer].slots
@@ -151,7 +179,18 @@ def _plan(backend: NativeBackend, layout: Layout, slots: Tensor, tables: Sequenc
     splits = int((seen[new == 1] // SPLIT + 2).sum())
     keys = int((seen * new).sum()) * _numbers(backend.cache, layers)
     threads = torch.get_num_threads() if keys > ALONE else 1
-    return Plan(slots, sequences[new > 0], tables, backend.room(splits), threads)
+    sequences, room = sequences[new > 0], backend.room(splits)
+    step = Step(
+        slots=address(slots),
+        sequences=sequences.ctypes.data,
+        room=address(room),
+        rows=len(slots),
+        count=len(sequences),
+        block_size=backend.cache.block_size,
+        threads=torch.get_num_threads(),
+        attention_threads=threads,
+    )
+    return Plan(slots, sequences, tables, room, threads, step)
 
 
 def _numbers(cache: KVCache, layers: Layers) -> int:

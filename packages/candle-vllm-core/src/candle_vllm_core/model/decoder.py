@@ -56,9 +56,12 @@ class Block(nn.Module):
         self.feed_forward_norm = Norm(norm, dim, load.within("feed_forward_norm")) if before and not lone else None
         self.feed_forward = feed_forward(layer.feed_forward, dim, load.within("mlp"))
         self.feed_forward_out_norm = Norm(norm, dim, load.within("feed_forward_out_norm")) if after else None
+        self.whole = load.ops.whole(self)
 
     def forward(self, stream: Stream, pass_: Pass, angles: Angles) -> Stream:
         """The stream after this layer."""
+        if self.whole is not None and (found := self.whole(stream.x, pass_, angles)) is not None:
+            return Stream(found)
         stream, seen = self._seen(self.attention_norm, stream)
         stream = self._joined(stream, self.attention, self.attention_out_norm, seen, pass_, angles)
         if self.residual != "parallel":
@@ -109,7 +112,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:
         """Logits [rows, vocab] in float32 of the tokens [tokens]; `rows` says of which ones, None of all."""
         logits: Tensor = self.head(self.hidden(tokens, pass_, rows))
-        return logits
+        return logits.float()
 
     @torch.inference_mode()
     def hidden(self, tokens: Tensor, pass_: Pass, rows: Tensor | None = None) -> Tensor:

@@ -70,9 +70,8 @@ class Head(nn.Module):
         self.bias = load.biases(["lm_head"], [spec.vocab]) if spec.head_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[rows, dim] to [rows, vocab] in float32."""
-        logits = self.weight.matmul(x, self.bias).float()
-        if self.spec.logit_scale != 1.0:
-            logits = logits * self.spec.logit_scale
-        cap = self.spec.logit_softcap
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        """[rows, dim] to [rows, vocab]; in float32 if they are scaled or capped."""
+        logits, scale, cap = self.weight.matmul(x, self.bias), self.spec.logit_scale, self.spec.logit_softcap
+        if scale != 1.0:
+            logits = logits.float() * scale
+        return logits if cap is None else torch.tanh(logits.float() / cap) * cap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,13 +11,14 @@ from torch import Tensor
 from .. import spec as s
 from ..attention.backend import Pass
 from ..native import address
+from .native_layer import ACTIVATIONS, MOST_DIM, NativeLayer, native_layer
 from .ops import Angles, Heads, JointNorms, NormWeights, TorchOps
 
-MOST_DIM = 1024
-"""Numbers of a head that there is room for."""
+if TYPE_CHECKING:
+    from .decoder import Block
+
 ALONE = 1 << 15
 """So many numbers are worth more than one thread."""
-ACTIVATIONS = {"silu": 0, "gelu_tanh": 1}
 
 
 class NativeOps(TorchOps):
@@ -24,6 +26,10 @@ class NativeOps(TorchOps):
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+
+    def whole(self, block: Block) -> NativeLayer | None:
+        """See `Ops.whole`."""
+        return native_layer(self._library, block)
 
     def normalise(self, norm: NormWeights, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `Ops.normalise`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from .. import spec as s
 from ..attention.backend import Pass
 from .activation import GATED, sigmoid
 from .rope import rotate
+
+if TYPE_CHECKING:
+    from .decoder import Block
 
 Angles = tuple[Tensor, Tensor] | None
 """Cosines and signed sines [tokens, 1, dim] of a layer's rope in float32; None where it has none."""
@@ -45,6 +49,10 @@ class Heads(NamedTuple):
     """[tokens, kv_heads, value_dim]; None also where the value is the key's beginning"""
 
 
+Whole = Callable[[Tensor, Pass, Angles], Tensor | None]
+"""The residual stream [tokens, dim] before and after a layer; None where the step is not one for it."""
+
+
 class Ops(Protocol):
     """What layers do beside matrix products, on one kind of device; it has no state."""
 
@@ -53,6 +61,10 @@ class Ops(Protocol):
 
     Else the part's last matrix product adds it, before it is rounded.
     """
+
+    def whole(self, block: Block) -> Whole | None:
+        """How to compute a whole layer at once, where that is one thing; `Block.forward` is the other way."""
+        ...
 
     def normalise(self, norm: NormWeights, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x [tokens, dim] normalised, plus a residual of that shape; the rows of x may lie apart."""
@@ -121,6 +133,10 @@ class TorchOps:
     """See `Ops`: in plain torch, on any device."""
 
     adds_in_norms = False
+
+    def whole(self, block: Block) -> Whole | None:
+        """See `Ops.whole`."""
+        return None
 
     def normalise(self, norm: NormWeights, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `Ops.normalise`."""

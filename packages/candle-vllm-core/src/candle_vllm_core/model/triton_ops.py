@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,17 @@ from .ops import Angles, Heads, JointNorms, NormWeights
 
 Destination = tuple[Tensor, Tensor | None]
 
+if TYPE_CHECKING:
+    from .decoder import Block
+
 
 class TritonOps:
     """See `Ops`; keys and values are written to the cache as soon as they are made, where the pass has a place."""
 
     adds_in_norms = True
+
+    def whole(self, block: Block) -> None:
+        """See `Ops.whole`: a GPU is told what to do ahead of time."""
 
     def normalise(self, norm: NormWeights, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `Ops.normalise`."""

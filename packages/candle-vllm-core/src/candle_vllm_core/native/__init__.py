@@ -32,6 +32,7 @@ SIGNATURES = {
     "native_rms_norm": (Address, Number, Address, Small, Address, Number, Number, Real, Small),
     "native_gated": (Address, Address, Number, Number, Small, Small),
     "native_heads": (*(Address,) * 8, *(Number,) * 6, Real, Small, Small),
+    "native_layer": (*(Address,) * 6, Number, *(Address,) * 2),
     "native_attention": (*(Address,) * 7, *(Number,) * 8, Real, Real, Small),
 }
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")

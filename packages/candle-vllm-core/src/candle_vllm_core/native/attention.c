@@ -131,13 +131,13 @@ static float scale_scores(const attention_job *job, float *scores, long from, lo
     return _mm512_reduce_max_ps(largest);
 }
 
-/* Such scores as weights, beside the largest; returns their sum. */
+/* Such scores as weights, beside the largest; returns their sum as they are rounded, so that they are shares of 1. */
 static float weigh(const float *scores, float largest, bf16 *weights) {
     __m512 sum = _mm512_setzero_ps();
     EACH for (int i = 0; i < KEYS / 16; i++) {
         __m512 weight = exp2_16(_mm512_sub_ps(_mm512_loadu_ps(scores + i * 16), _mm512_set1_ps(largest)));
-        sum = _mm512_add_ps(sum, weight);
-        _mm256_storeu_si256((void *)(weights + i * 16), (__m256i)_mm512_cvtneps_pbh(weight));
+        store_some(weights + i * 16, weight, 0xffff);
+        sum = _mm512_add_ps(sum, wide(weights + i * 16));
     }
     return _mm512_reduce_add_ps(sum);
 }

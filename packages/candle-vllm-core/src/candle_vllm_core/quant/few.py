@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..native import address, library
+from ..native.structs import Matrix
 
 MOST_ROWS = 64
 """More are multiplied as fast by oneDNN, from some hundreds on faster."""
@@ -39,7 +40,25 @@ def check_product(x: Tensor, bias: Tensor | None, residual: Tensor | None, shape
             )
 
 
-def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> Product | None:
+class FewRows:
+    """Products of a packed matrix [rows, columns] with few rows."""
+
+    def __init__(self, found: ctypes.CDLL, packed: Tensor, shape: Shape, span: int) -> None:
+        self._product = functools.partial(_product, found, packed, shape, span)
+        self._packed, self._shape, self._span = packed, shape, span
+
+    def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+        """See `Product`."""
+        return self._product(x, bias, residual)
+
+    def matrix(self, bias: Tensor | None) -> Matrix:
+        """See `Weight.matrix`."""
+        rows, columns = self._shape
+        weight = torch.ops.mkldnn.data_ptr(self._packed)
+        return Matrix(weight=weight, bias=address(bias), rows=rows, columns=columns, span=self._span)
+
+
+def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> FewRows | None:
     """How to multiply a packed matrix of [rows, columns] with few rows, if this machine can in the same bits."""
     found = library()
     if found is None or dtype != torch.bfloat16 or shape[1] % 2:
@@ -47,7 +66,7 @@ def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> Product | None
     if shape not in _spans:
         _spans[shape] = _span(found, packed, shape)
     span = _spans[shape]
-    return None if span is None else functools.partial(_product, found, packed, shape, span)
+    return None if span is None else FewRows(found, packed, shape, span)
 
 
 _spans: dict[Shape, int | None] = {}

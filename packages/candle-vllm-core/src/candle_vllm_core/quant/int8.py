@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..native import address, library
+from ..native.structs import Matrix
 from .few import Product, check_product
 from .weight import DenseWeight, Weight, filled_up
 
@@ -61,6 +62,10 @@ class Int8Weight(Weight):
             if added is not None:
                 found.add_(added)
         return found.to(x.dtype)
+
+    def matrix(self, bias: Tensor | None) -> Matrix | None:
+        """See `Weight.matrix`."""
+        return None if self._native is None else self._native.matrix(bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`; the rounded matrix."""
@@ -133,6 +138,12 @@ class NativeProduct:
             threads,
         )
         return y
+
+    def matrix(self, bias: Tensor | None) -> Matrix:
+        """See `Weight.matrix`."""
+        (rows, columns), weight = self._shape, torch.ops.mkldnn.data_ptr(self._packed)
+        scale, sums = address(self._scale), address(self._sums)
+        return Matrix(weight=weight, bias=address(bias), scale=scale, sums=sums, rows=rows, columns=columns)
 
 
 def _native_product(packed: Tensor, scale: Tensor, rounded: Tensor, plain: Product) -> NativeProduct | None:

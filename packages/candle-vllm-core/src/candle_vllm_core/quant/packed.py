@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..native.structs import Matrix
 from .few import MOST_ROWS, few_rows
 from .weight import DenseWeight, Weight, filled_up
 
@@ -30,6 +31,10 @@ class PackedWeight(Weight):
             return self._few(x, bias, residual)
         added = None if residual is None else filled_up(residual)
         return _multiply(filled_up(x), self._packed, bias, added)[: x.shape[0]]
+
+    def matrix(self, bias: Tensor | None) -> Matrix | None:
+        """See `Weight.matrix`."""
+        return None if self._few is None else self._few.matrix(bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""

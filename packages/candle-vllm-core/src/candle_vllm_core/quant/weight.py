@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..native.structs import Matrix
+
 
 class Weight(ABC):
     """A matrix [rows, columns] that activations are multiplied with; how it is stored is its own affair."""
@@ -21,6 +23,10 @@ class Weight(ABC):
 
         A residual is added before the sum is rounded, where the device can.
         """
+
+    def matrix(self, bias: Tensor | None) -> Matrix | None:
+        """The matrix as C functions take it, who keep neither it nor the bias alive; None if it is not for them."""
+        return None
 
     @abstractmethod
     def dense(self) -> Tensor:

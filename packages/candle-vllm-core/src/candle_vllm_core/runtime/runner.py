@@ -223,7 +223,7 @@ class ModelRunner:
         """The logits [rows, vocabulary] of the tokens at `rows`; what prompts are to give is taken on the way."""
         targets, pools = list(prompt_targets(step)), list(pool_rows(step))
         if not targets and not pools:
-            found: Tensor = self._model(tokens, plan, rows)
+            found: Tensor = self._model.head(self._model.hidden(tokens, plan, rows))
             return found
         wanted = [*(target.row for target in targets), *(row for _, part in pools for row in part)]
         hidden = self._model.hidden(tokens, plan, torch.cat([rows, torch.tensor(wanted, device=self.device)]))
@@ -240,7 +240,7 @@ class ModelRunner:
     def _note(self, targets: Sequence[PromptTarget], logits: Tensor) -> None:
         """Give requests the log probabilities of some tokens of their prompts, from the logits before each."""
         tokens, counts = [t.token for t in targets], [t.request.params.prompt_logprobs or 0 for t in targets]
-        found = raw_logprobs(Rows.of(logits), self.limits.vocab_size, tokens, counts)
+        found = raw_logprobs(Rows.of(logits.float()), self.limits.vocab_size, tokens, counts)
         for target, logprobs in zip(targets, found, strict=True):
             target.request.prompt_logprobs.append(self._with_texts(logprobs))
 

@@ -12,7 +12,10 @@ from null_runner import make_request
 from tiny_models import save_tokenizer
 
 from candle_vllm_core import ConfigError, EngineConfig, GenerationParams, InferenceEngine, OutOfMemoryError, plan
+from candle_vllm_core.attention import native, reference, softmax
 from candle_vllm_core.memory import said_bytes
+from candle_vllm_core.model import native_layer
+from candle_vllm_core.runtime import activations
 from candle_vllm_core.runtime import plan as planning
 from candle_vllm_core.runtime.kv import KVBlocks
 from candle_vllm_core.runtime.runner import ModelRunner
@@ -131,3 +134,12 @@ def test_one_line_says_it_all(paths: dict[str, Path]) -> None:
 def test_what_the_config_asks_beyond_the_model_is_refused_in_the_plan_too(paths: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="made for"):
         plan(config(paths["llama"], max_sequence_length=1 << 20))
+
+
+def test_what_is_predicted_of_is_what_is_computed_with() -> None:
+    """The prediction is made without torch, so it repeats what stands beside the code that needs torch."""
+    assert (activations.QUERY_TILE, activations.FEWEST_ROWS) == (reference.QUERY_TILE, softmax.FEWEST_ROWS)
+    assert activations.KEYS_AT_ONCE == softmax.KEYS_AT_ONCE
+    assert (activations.SPLIT, activations.MOST_KEY_DIM) == (native.SPLIT, native.MOST_DIM)
+    assert activations.MOST_NATIVE_DIM == native_layer.MOST_DIM
+    assert set(activations.NATIVE_ACTIVATIONS) == set(native_layer.ACTIVATIONS)

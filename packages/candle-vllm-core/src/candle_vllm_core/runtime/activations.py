@@ -24,7 +24,7 @@ SPLIT, MOST_KEY_DIM = 512, 640
 """See `attention.native`."""
 MOST_NATIVE_DIM = 1024
 NATIVE_ACTIVATIONS = ("silu", "gelu_tanh")
-"""See `model.native_ops`."""
+"""See `model.native_layer`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(talk: Talk) -> None:
         chunks += 1
         if chunks == 6:
             signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(60)  # who goes on would be done before the loop has seen the signal
         await asyncio.sleep(0)
 
     engine = ScriptedEngine(["Hello there.", "Fine."], pause=interrupt)

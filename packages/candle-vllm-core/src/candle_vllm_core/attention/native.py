@@ -101,9 +101,8 @@ class Plan:
     tables: Sequence[Tensor]
     """whose addresses are among the former"""
     room: Tensor
-    threads: int
     step: Step
-    """The same for `native_layer`, whose rows are all of the step."""
+    """The same as C takes it, which keeps none of it alive."""
 
 
 class NativePass:
@@ -151,7 +150,7 @@ class NativePass:
             a.window or 0,
             a.scale,
             a.softcap or 0,
-            plan.threads,
+            plan.step.attention_threads,
         )
         return found
 
@@ -190,7 +189,7 @@ def _plan(backend: NativeBackend, layout: Layout, slots: Tensor, tables: Sequenc
         threads=torch.get_num_threads(),
         attention_threads=threads,
     )
-    return Plan(slots, sequences, tables, room, threads, step)
+    return Plan(slots, sequences, tables, room, step)
 
 
 def _numbers(cache: KVCache, layers: Layers) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .. import spec as s
 from ..attention import native
 from ..attention.backend import Pass
 from ..native import address, structs
@@ -96,19 +97,16 @@ def native_layer(library: ctypes.CDLL, block: Block) -> NativeLayer | None:
     return NativeLayer(library, layer, attention.index, (block.attention_norm, block.feed_forward_norm, heads, sinks))
 
 
-def _is_plain(attention: Attention, dense: Dense) -> bool:
-    a, heads = attention.spec, attention.qk_norm
+def takes_heads(a: s.Attention, norm: NormWeights | JointNorms | None) -> bool:
+    """Whether heads of this kind are what `native_heads` computes."""
+    plain = norm is None or (isinstance(norm, NormWeights) and _is_rms(norm) and norm.weight.dtype == torch.float32)
     turning = 0 if a.rope is None else a.rope.dim
-    return (
-        not a.gate
-        and a.query_growth is None
-        and a.head_dim <= MOST_DIM
-        and turning <= a.head_dim
-        and not isinstance(heads, JointNorms)
-        and (heads is None or _is_rms(heads))
-        and dense.spec.gated
-        and dense.spec.act in ACTIVATIONS
-    )
+    return plain and not a.gate and a.query_growth is None and turning <= a.head_dim <= MOST_DIM
+
+
+def _is_plain(attention: Attention, dense: Dense) -> bool:
+    takes = takes_heads(attention.spec, attention.qk_norm)
+    return takes and dense.spec.gated and dense.spec.act in ACTIVATIONS
 
 
 def _is_rms(norm: NormWeights) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import spec as s
 from ..attention.backend import Pass
 from ..native import address
-from .native_layer import ACTIVATIONS, MOST_DIM, NativeLayer, native_layer
+from .native_layer import ACTIVATIONS, NativeLayer, native_layer, takes_heads
 from .ops import Angles, Heads, JointNorms, NormWeights, TorchOps
 
 if TYPE_CHECKING:
@@ -113,15 +113,10 @@ def _is_rms(norm: NormWeights, x: Tensor) -> bool:
 
 def _fits(a: s.Attention, projected: Tensor, norm: NormWeights | JointNorms | None) -> bool:
     """Whether this is what `native_heads` computes."""
-    plain = norm is None or (isinstance(norm, NormWeights) and norm.spec.kind == "rms" and norm.bias is None)
     return (
-        plain
+        takes_heads(a, norm)
         and projected.dtype == torch.bfloat16
         and projected.is_contiguous()
-        and not a.gate
-        and a.query_growth is None
-        and a.head_dim <= MOST_DIM
-        and (a.rope is None or a.rope.dim <= a.head_dim)
         and projected.shape[1] == (a.heads + 2 * a.kv_heads) * a.head_dim
     )
 

@@ -152,10 +152,12 @@ class Sampler:
         return self._kernels
 
     def _wide(self, logits: Tensor) -> Tensor:
-        """[rows, vocabulary filled to `BLOCK`] as float32, in a place that stays.
+        """[rows, vocabulary] as float32; what was not is filled to `BLOCK`, in a place that stays.
 
         So much memory is else fetched from the system page by page in each step, which takes longer than all the rest.
         """
+        if logits.dtype == torch.float32:
+            return logits
         count, vocab = logits.shape
         width = vocab + -vocab % transforms.BLOCK
         if self._room.numel() < count * width or self._room.device != logits.device:

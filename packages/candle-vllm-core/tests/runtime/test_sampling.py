@@ -90,6 +90,27 @@ def test_a_row_alone_is_the_row_in_any_batch(data: st.DataObject, vocab: int, sc
     assert backwards.logprobs == together.logprobs[::-1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([GREEDY, GenerationParams(top_p=0.9), replace(GREEDY, logprobs=True)]), min_size=1))
+def test_logits_in_bfloat16_are_drawn_from_as_the_same_numbers_in_float32(ways: list[GenerationParams]) -> None:
+    rows = [Row(params, id=number, seed=number) for number, params in enumerate(ways)]
+    logits = random_logits(len(rows), 1300, len(rows), 1.0).to(torch.bfloat16)
+    for number in range(0, len(rows), 3):
+        logits[number, 640 + number * 7 % 64] = math.nan
+    assert sample(logits, *rows) == sample(logits.float(), *rows)
+
+
+@pytest.mark.parametrize("vocab", [64, 1300, 151_936])
+def test_the_likeliest_of_bfloat16_logits_is_the_lowest_id_of_equals(vocab: int) -> None:
+    logits = random_logits(5, vocab, 3, 0.5).to(torch.bfloat16)
+    logits[1, 1:] = -math.inf
+    logits[2, [vocab // 2, vocab - 1]] = 40.0
+    logits[3] = 1.0
+    logits[4, vocab - 1] = math.inf
+    right = [*(row.tolist().index(max(row.tolist())) for row in logits[:4]), -1]
+    assert sample(logits, *(Row(GREEDY, id=number) for number in range(5))).tokens == right
+
+
 @pytest.mark.parametrize("scale", [0.5, 8.0])
 def test_a_large_batch_of_a_large_vocabulary_is_drawn_as_each_row_alone(scale: float) -> None:
     ways = [{}, {"top_p": 0.9}, {"min_p": 0.1}, {"min_p": 1e-5}, {"top_k": 20}, {"top_k": 300, "top_p": 0.8}]

@@ -17,7 +17,6 @@ from .. import spec as s
 from ..attention import native
 from ..attention.backend import Pass
 from ..native import address, structs
-from ..quant.few import MOST_ROWS
 from .attention import Attention
 from .feed_forward import Dense
 from .layers import Linear, Norm
@@ -26,6 +25,8 @@ from .ops import Angles, JointNorms, NormWeights
 if TYPE_CHECKING:
     from .decoder import Block
 
+MOST_ROWS = 64
+"""More are computed part by part: Python's share of the time is small then, and so is what lives at once."""
 MOST_DIM = 1024
 """Numbers of a head that there is room for."""
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1}

@@ -1,17 +1,8 @@
 /* A decoder layer of the most usual kind in one call: for few rows, what stands between two products of matrices is
    computed sooner than it is asked for one by one. Each part is the function that is called by itself elsewhere. */
-#include <stdint.h>
-#include "lanes.h"
+#include "matrix.h"
 
-#define FEW 4          /* rows that one thread rounds */
 #define ALONE (1 << 15) /* so many numbers are worth more than one thread */
-
-typedef struct {
-    const void *weight, *bias; /* bias may be null */
-    const float *scale;        /* of 8-bit integers: as native_linear_int8 takes them */
-    const int *sums;
-    long rows, columns, span;  /* span: as native_linear_bf16 takes it, 0 for 8-bit integers */
-} matrix;
 
 typedef struct {
     const void *weight; /* null: no normalisation */
@@ -41,10 +32,6 @@ typedef struct {
     float *largest;
 } places;
 
-void native_linear_bf16(const void *, const void *, const void *, const void *, void *, long, long, long, long, int);
-void native_linear_int8(const void *, const void *, const float *, const int *, const float *, const void *,
-                        const void *, void *, long, long, long, int);
-void native_round(const void *, void *, float *, long, long, long, int);
 void native_rms_norm(const void *, long, const void *, int, void *, long, long, float, int);
 void native_gated(const void *, void *, long, long, int, int);
 void native_heads(const void *, const float *, const float *, const float *, void *, void *, void *, const long *, long,
@@ -53,14 +40,8 @@ void native_attention(const void *, const void *, const void *, void *, const vo
                       long, long, long, long, long, float, float, int);
 
 static void multiply(const matrix *w, const bf16 *x, const bf16 *residual, bf16 *y, const step *s, const places *p) {
-    if (w->span) {
-        native_linear_bf16(x, w->weight, w->bias, residual, y, s->rows, w->rows, w->columns, w->span, s->threads);
-        return;
-    }
-    long stride = (w->columns + 3) / 4 * 4;
-    native_round(x, p->rounded, p->largest, s->rows, w->columns, stride, s->rows > FEW ? s->threads : 1);
-    native_linear_int8(p->rounded, w->weight, w->scale, w->sums, p->largest, w->bias, residual, y, s->rows, w->rows,
-                       w->columns, s->threads);
+    const void *given = taken(w, x, p->rounded, p->largest, s->rows, s->threads);
+    times(w, given, p->largest, 0, residual, y, s->rows, s->threads);
 }
 
 static int threads_for(const step *s, long width) { return s->rows > 1 && s->rows * width >= ALONE ? s->threads : 1; }

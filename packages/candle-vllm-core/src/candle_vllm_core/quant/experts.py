@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..native import Number, address, library
+from ..native.structs import Matrix
 from .weight import Weight
+
+MOST_ADDED = 2
+"""Tensors that our own code adds."""
 
 
 class Routing(NamedTuple):
@@ -54,11 +60,15 @@ class ExpertStack(ABC):
         if routing.order is None:
             raise ValueError("the pairs are not sorted: another kind of stack has routed them")
         given = self.multiply(x, routing.counts)
-        in_turn = torch.empty_like(given).index_copy_(0, routing.order, given)
-        result: Tensor = (in_turn.view(*routing.experts.shape, self.rows) * weights[..., None]).sum(1)
+        return self._combined(given, routing.order, weights, added)
+
+    def _combined(self, given: Tensor, order: Tensor, weights: Tensor, added: Sequence[Tensor]) -> Tensor:
+        """See `gather`; `given` [pairs, rows] are sorted by expert."""
+        in_turn = torch.empty_like(given).index_copy_(0, order, given)
+        result: Tensor = (in_turn.view(*weights.shape, self.rows) * weights[..., None]).sum(1)
         for its in added:
             result = result + its
-        return result.to(x.dtype)
+        return result.to(given.dtype)
 
 
 class LoopedExperts(ExpertStack):
@@ -69,12 +79,70 @@ class LoopedExperts(ExpertStack):
         self.count, self.rows = len(experts), experts[0].shape[0]
         self._experts = experts
         self._biases = biases
+        self._native = _native(experts, biases)
 
     def multiply(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         """See `ExpertStack.multiply`."""
+        if self._native is not None and x.dtype == torch.bfloat16:
+            return self._native(x, counts)
         found = [
             self._experts[expert].matmul(own, None if self._biases is None else self._biases[expert])
             for expert, own in enumerate(x.split_with_sizes(list(counts)))
             if own.shape[0]
         ]
         return torch.cat(found) if found else x.new_empty(0, self.rows)
+
+    def _combined(self, given: Tensor, order: Tensor, weights: Tensor, added: Sequence[Tensor]) -> Tensor:
+        if self._native is None or len(added) > MOST_ADDED or any(t.dtype != torch.bfloat16 for t in (given, *added)):
+            return super()._combined(given, order, weights, added)
+        return self._native.combine(given, order, weights, added)
+
+
+class NativeExperts:
+    """What experts give, and the sum of that, each in one call of our own code."""
+
+    def __init__(self, found: ctypes.CDLL, matrices: Sequence[Matrix]) -> None:
+        """`matrices` are of one shape and kind."""
+        self._library, self._first, self._count = found, matrices[0], len(matrices)
+        self._matrices = (Matrix * len(matrices))(*matrices)
+
+    def __call__(self, x: Tensor, counts: Sequence[int]) -> Tensor:
+        """See `ExpertStack.multiply`; x is bfloat16."""
+        (pairs, columns), right = x.shape, self._first.columns
+        if (columns, pairs, len(counts)) != (right, sum(counts), self._count) or min(counts) < 0:
+            raise ValueError(f"{self._count} experts take rows of {right}, not {list(x.shape)} in parts of {counts}")
+        x, y = x.contiguous(), x.new_empty(pairs, self._first.rows)
+        rounded = None if self._first.span else x.new_empty(pairs, columns + -columns % 4, dtype=torch.uint8)
+        largest = None if rounded is None else x.new_empty(pairs, dtype=torch.float32)
+        self._library.native_experts(
+            ctypes.byref(self._matrices),
+            (Number * self._count)(*counts),
+            self._count,
+            *(address(each) for each in (x, rounded, largest, y)),
+            pairs,
+            torch.get_num_threads(),
+        )
+        return y
+
+    def combine(self, given: Tensor, order: Tensor, weights: Tensor, added: Sequence[Tensor]) -> Tensor:
+        """See `ExpertStack.gather`; all but the weights are bfloat16, and `added` are two at most."""
+        (tokens, choices), dim = weights.shape, self._first.rows
+        if given.shape != (tokens * choices, dim) or any(each.shape != (tokens, dim) for each in added):
+            raise ValueError(f"{list(given.shape)} are not {choices} of {dim} numbers for each of {tokens} tokens")
+        places = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)))
+        kept = [each.contiguous() for each in (given, places, weights.float(), *added)]
+        y = given.new_empty(tokens, dim)
+        where = [address(each) for each in kept] + [None] * (MOST_ADDED - len(added))
+        threads = torch.get_num_threads() if tokens > 1 else 1
+        self._library.native_combine(*where, address(y), tokens, choices, dim, threads)
+        return y
+
+
+def _native(experts: Sequence[Weight], biases: Tensor | None) -> NativeExperts | None:
+    """The experts in our own code, if it takes all of their matrices."""
+    found = library()
+    if found is None or (biases is not None and biases.dtype != torch.bfloat16):
+        return None
+    each = [expert.matrix(None if biases is None else biases[number]) for number, expert in enumerate(experts)]
+    matrices = [matrix for matrix in each if matrix is not None]
+    return NativeExperts(found, matrices) if len(matrices) == len(experts) else None

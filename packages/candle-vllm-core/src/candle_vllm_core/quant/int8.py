@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..native import address, library
 from ..native.structs import Matrix
-from .few import Product, check_product
+from .bf16 import Product, check_product
 from .weight import DenseWeight, Weight, filled_up
 
 LARGEST = 127

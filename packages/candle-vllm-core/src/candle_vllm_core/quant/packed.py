@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..native.structs import Matrix
-from .few import MOST_ROWS, few_rows
+from .bf16 import bf16_product
 from .weight import DenseWeight, Weight, filled_up
 
 
@@ -23,18 +23,18 @@ class PackedWeight(Weight):
     def __init__(self, tensor: Tensor) -> None:
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
-        self._few = few_rows(self._packed, tensor.dtype, self.shape)
+        self._own = bf16_product(self._packed, tensor.dtype, self.shape)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
-        if self._few is not None and x.shape[0] <= MOST_ROWS:
-            return self._few(x, bias, residual)
+        if self._own is not None:
+            return self._own(x, bias, residual)
         added = None if residual is None else filled_up(residual)
         return _multiply(filled_up(x), self._packed, bias, added)[: x.shape[0]]
 
     def matrix(self, bias: Tensor | None) -> Matrix | None:
         """See `Weight.matrix`."""
-        return None if self._few is None else self._few.matrix(bias)
+        return None if self._own is None else self._own.matrix(bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""

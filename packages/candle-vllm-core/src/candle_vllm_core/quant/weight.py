@@ -74,7 +74,11 @@ def filled_up(x: Tensor) -> Tensor:
     return F.pad(x, (0, 0, 0, missing)) if missing else x
 
 
-def stack(weights: Sequence[Weight], device: torch.device, dtype: torch.dtype) -> DenseWeight:
-    """One matrix whose rows are those of all, one after the other, as a tensor of its own on a device."""
-    parts = [weight.dense().to(device, dtype) for weight in weights]
-    return DenseWeight(torch.cat(parts) if len(parts) > 1 else weights[0].dense().to(device, dtype, copy=True))
+def stack(weights: Sequence[Weight], device: torch.device, dtype: torch.dtype, *, copy: bool = True) -> DenseWeight:
+    """One matrix whose rows are those of all, one after the other, as a tensor on a device.
+
+    It is a tensor of its own, but without `copy` it may be the only one of the weights itself.
+    """
+    if len(weights) == 1:
+        return DenseWeight(weights[0].dense().to(device, dtype, copy=copy))
+    return DenseWeight(torch.cat([weight.dense().to(device, dtype) for weight in weights]))

@@ -172,7 +172,7 @@ def _attention_out(a: s.Attention, step: StepSize) -> int:
 
 def _given(columns: int, step: StepSize) -> int:
     """Of one token: the copy that is multiplied, of 8-bit integers or with more rows: `quant.weight.filled_up`."""
-    return columns if step.native and step.products_are_wide else columns * step.itemsize
+    return columns * step.products_are_wide if step.native else columns * step.itemsize
 
 
 def _latent(a: s.LatentAttention, i: int) -> int:
@@ -229,11 +229,23 @@ def _activated(act: s.Activation, step: StepSize) -> int:
 def _sparse(f: s.Sparse, dim: int, step: StepSize) -> int:
     """Of one token: its rows for all of its experts, at the largest of the places along their way."""
     i, k, w = step.itemsize, f.router.top_k, f.width
+    chosen = k * (2 * INDEX + FLOAT)
+    if step.native:
+        return chosen + max(_native_sparse(f, dim, step))
     multiplied = max((dim + 4 * w) * i, w * _activated(f.act, step), (3 * w + 2 * dim) * i)
     weighed = (2 * w + 2 * dim) * i + dim * FLOAT * (2 if i < FLOAT else 1)
-    chosen = 2 * INDEX + FLOAT
     shared = _dense(f.shared, step) + 2 * dim * FLOAT + 2 * k * (w + dim) * i if f.shared else 0
-    return max(k * (max(multiplied, weighed) + chosen), shared)
+    return max(k * max(multiplied, weighed) + chosen, shared)
+
+
+def _native_sparse(f: s.Sparse, dim: int, step: StepSize) -> Iterator[int]:
+    """Of one token at each place: into its experts, in them, beside a network for all, and out of them."""
+    i, k, w = step.itemsize, f.router.top_k, f.width
+    yield k * ((dim + 2 * w) * i + _given(dim, step) + INDEX)
+    yield k * w * _activated(f.act, step)
+    if f.shared is not None:
+        yield k * w * i + _dense(f.shared, step)
+    yield k * ((w + dim) * i + _given(w, step)) + (1 + (f.shared is not None)) * dim * i
 
 
 def _logits(spec: s.Decoder, step: StepSize) -> int:

@@ -19,9 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..native import address, library
+
 BLOCK = 64  # logits looked at as one where only the largest of them matters
 PART = 8  # the same within a block, where many are looked for
 FEW = 32
+ALONE = 1 << 17
+"""So many numbers are worth more than one thread."""
 LOW_WORD = 2**32 - 1
 
 
@@ -30,9 +34,9 @@ class Rows:
     """Logits of many rows, and where the large ones are."""
 
     base: Tensor
-    """[all rows, width], float32, contiguous; -inf has no chance. The width is a multiple of BLOCK."""
+    """[all rows, width], contiguous; -inf has no chance. The width is a multiple of BLOCK."""
     peaks: Tensor
-    """[rows, width / BLOCK]: the largest logit of each block."""
+    """[rows, width / BLOCK], float32: the largest logit of each block."""
     best: Tensor
     """[rows, 1]: the largest logit of each; NaN if a row has one."""
     places: Tensor | None = None
@@ -43,8 +47,13 @@ class Rows:
         """All of [rows, vocabulary]; where the vocabulary ends within a block, what is missing there has no chance."""
         missing = -logits.shape[-1] % BLOCK
         base = F.pad(logits, (0, missing), value=-math.inf) if missing else logits.contiguous()
-        peaks = base.view(len(base), -1, BLOCK).amax(-1)
+        peaks = _peaks(base.view(len(base), -1, BLOCK))
         return cls(base, peaks, peaks.amax(-1, keepdim=True))
+
+    def widened(self, room: Tensor) -> Rows:
+        """All rows in float32, in `room`, which has as many numbers or more and is written over."""
+        base = room[: self.base.numel()].view_as(self.base).copy_(self.base)
+        return Rows(base, self.peaks, self.best, self.places)
 
     def take(self, places: Sequence[int]) -> Rows:
         """Only those at `places`, in ascending order."""
@@ -72,6 +81,17 @@ class Rows:
         places = torch.arange(len(self.base), device=self.base.device) if self.places is None else self.places
         index = numbers + places[:, None] * count
         return self.base.view(-1, width).index_select(0, index.flatten()).view(len(numbers), -1)
+
+
+def _peaks(pieces: Tensor) -> Tensor:
+    """[rows, blocks] in float32: the largest of each block of [rows, blocks, BLOCK], NaN where one is."""
+    found = library() if pieces.dtype == torch.bfloat16 and pieces.device.type == "cpu" else None
+    if found is None:
+        return pieces.amax(-1).float()
+    peaks = torch.empty(pieces.shape[:-1])
+    threads = torch.get_num_threads() if pieces.numel() >= ALONE else 1
+    found.native_peaks(address(pieces), address(peaks), peaks.numel(), threads)
+    return peaks
 
 
 def add_bias(logits: Tensor, cells: Tensor, bias: Tensor) -> None:

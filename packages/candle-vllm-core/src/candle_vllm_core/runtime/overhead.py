@@ -21,9 +21,9 @@ def overhead_bytes(spec: s.Decoder, *, native: bool, quantized: bool) -> int:
     """What comes beside the rest when a model is opened and its largest step runs for the first time.
 
     oneDNN makes code for the largest step. Where there are C functions, they are tried against oneDNN on each shape of
-    matrix first: in bfloat16 with and without a residual, in 8-bit integers once, and oneDNN is not used after that.
+    matrix, in bfloat16 with and without a residual, in 8-bit integers once, and oneDNN is not used after that.
     """
-    products = 3 if native and not quantized else 1
+    products = 2 if native and not quantized else 1
     code = MACHINE_CODE * products * len(set(_shapes(spec)))
     return LIBRARIES + OF_INTEGERS * quantized + code + TOKENIZER * spec.vocab
 

@@ -111,9 +111,11 @@ class Sampler:
         if available(logits.device) and (kernels := self._chosen(rows, logits.device)) is not None:
             return kernels.sample(logits, rows)
         sampled = Sampled([-1] * len(rows), [None] * len(rows), [NOT_FINITE] * len(rows))
-        raw = Rows.of(self._wide(logits))
+        raw = Rows.of(logits)
         good = _finite(raw)
         changed = {place for place in good if self._adjustments.wanted(rows[place])}
+        if changed or not all(row.params.greedy and not row.params.logprobs for row in rows):
+            raw = self._wide(raw)
         self._draw(raw, [place for place in good if place not in changed], rows, sampled)
         for piece in pieces(sorted(changed), PIECE):
             self._draw_changed(raw, piece, rows, sampled)
@@ -151,21 +153,16 @@ class Sampler:
             self._kernels = DeviceSampler(self._vocab_size, self._eos, device)
         return self._kernels
 
-    def _wide(self, logits: Tensor) -> Tensor:
-        """[rows, vocabulary] as float32; what was not is filled to `BLOCK`, in a place that stays.
+    def _wide(self, rows: Rows) -> Rows:
+        """The same in float32, in a place that stays.
 
         So much memory is else fetched from the system page by page in each step, which takes longer than all the rest.
         """
-        if logits.dtype == torch.float32:
-            return logits
-        count, vocab = logits.shape
-        width = vocab + -vocab % transforms.BLOCK
-        if self._room.numel() < count * width or self._room.device != logits.device:
-            self._room = torch.empty(count * width, dtype=torch.float32, device=logits.device)
-        wide = self._room[: count * width].view(count, width)
-        wide[:, :vocab] = logits
-        wide[:, vocab:] = -math.inf
-        return wide
+        if rows.base.dtype == torch.float32:
+            return rows
+        if self._room.numel() < rows.base.numel() or self._room.device != rows.base.device:
+            self._room = torch.empty(rows.base.numel(), dtype=torch.float32, device=rows.base.device)
+        return rows.widened(self._room)
 
     def _draw_changed(
         self, raw: Rows, places: Sequence[int], requests: Sequence[SamplingRow], sampled: Sampled

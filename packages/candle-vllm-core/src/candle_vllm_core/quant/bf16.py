@@ -1,4 +1,4 @@
-"""Products of a packed matrix with a few rows: it is read once, from its first byte to its last, at the memory's speed.
+"""Products of a packed matrix in bfloat16 in our own code: for few rows at the speed that memory is read at.
 
 The sums are made in the order of oneDNN's own, so that a row's result is the same bits in whatever batch it is. oneDNN
 sums up some hundreds of columns from zero before it adds them to those before; how many, is found out by trying.
@@ -16,14 +16,12 @@ from torch import Tensor
 from ..native import address, library
 from ..native.structs import Matrix
 
-MOST_ROWS = 64
-"""More are multiplied as fast by oneDNN, from some hundreds on faster."""
 TRIED_ROWS = 4
 SPANS = (1024, 512, 2048, 256, 4096, 128, 64)
 """Columns that oneDNN may sum up at once."""
 
 Product = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-"""x [at most 64, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
+"""x [tokens, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
 Shape = tuple[int, int]
 
 
@@ -40,8 +38,8 @@ def check_product(x: Tensor, bias: Tensor | None, residual: Tensor | None, shape
             )
 
 
-class FewRows:
-    """Products of a packed matrix [rows, columns] with few rows."""
+class Bf16Product:
+    """What a packed matrix [rows, columns] is multiplied with in our own code."""
 
     def __init__(self, found: ctypes.CDLL, packed: Tensor, shape: Shape, span: int) -> None:
         self._product = functools.partial(_product, found, packed, shape, span)
@@ -58,15 +56,15 @@ class FewRows:
         return Matrix(weight=weight, bias=address(bias), rows=rows, columns=columns, span=self._span)
 
 
-def few_rows(packed: Tensor, dtype: torch.dtype, shape: Shape) -> FewRows | None:
-    """How to multiply a packed matrix of [rows, columns] with few rows, if this machine can in the same bits."""
+def bf16_product(packed: Tensor, dtype: torch.dtype, shape: Shape) -> Bf16Product | None:
+    """The product with a packed matrix of [rows, columns], if this machine can multiply it in the same bits."""
     found = library()
     if found is None or dtype != torch.bfloat16 or shape[1] % 2:
         return None
     if shape not in _spans:
         _spans[shape] = _span(found, packed, shape)
     span = _spans[shape]
-    return None if span is None else FewRows(found, packed, shape, span)
+    return None if span is None else Bf16Product(found, packed, shape, span)
 
 
 _spans: dict[Shape, int | None] = {}

@@ -1,4 +1,4 @@
-"""Products with few rows: the same bits as oneDNN's, and so as in any batch."""
+"""Products in our own code: the same bits as oneDNN's, and in any batch."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from candle_vllm_core.native import library
-from candle_vllm_core.quant import few, int8, packed
-from candle_vllm_core.quant.weight import DenseWeight
+from candle_vllm_core.quant import bf16, int8, packed
+from candle_vllm_core.quant.weight import DenseWeight, filled_up
 
 SHAPES = [(896, 896), (1152, 896), (896, 4864), (130, 70), (64, 4), (77, 34), (1, 64), (300, 2050), (2048, 3000)]
 
-MANY = few.MOST_ROWS + 9
-"""So many rows are multiplied by oneDNN."""
+MANY = 150
+"""Rows, of which our code takes 64 at a time."""
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the C functions are not for this machine, or were not built")
 
@@ -30,20 +30,24 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_row_is_the_same_bits_alone_and_among_many(shape: tuple[int, int]) -> None:
+def test_a_row_is_the_same_bits_alone_and_among_many_and_as_onednns(shape: tuple[int, int]) -> None:
     rows, columns = shape
-    weight = packed.pack(DenseWeight(normal(rows, columns)))
+    matrix = normal(rows, columns)
+    weight, onednns = packed.pack(DenseWeight(matrix)), torch.ops.mkldnn._reorder_linear_weight(matrix, None)
     x, bias, residual = normal(MANY, columns, seed=1), normal(rows, seed=2), normal(MANY, rows, seed=3)
     for added in (None, residual):
         for shift in (None, bias):
-            many = weight.matmul(x, shift, added)
-            for m in (1, 2, 3, 4, 5, 6, 7, 13, few.MOST_ROWS):
+            its = None if added is None else filled_up(added)
+            many = packed._multiply(filled_up(x), onednns, shift, its)[:MANY]
+            for m in (1, 2, 3, 4, 5, 6, 7, 13, 64, 65, 129, MANY - 2):
                 own = weight.matmul(x[2 : 2 + m], shift, None if added is None else added[2 : 2 + m])
                 assert torch.equal(own, many[2 : 2 + m])
 
 
 def test_most_shapes_are_multiplied_here() -> None:
-    found = [few.few_rows(torch.ops.mkldnn._reorder_linear_weight(normal(*s), None), torch.bfloat16, s) for s in SHAPES]
+    found = [
+        bf16.bf16_product(torch.ops.mkldnn._reorder_linear_weight(normal(*s), None), torch.bfloat16, s) for s in SHAPES
+    ]
     assert sum(product is not None for product in found) >= len(SHAPES) - 2
 
 
@@ -74,11 +78,11 @@ def test_tensors_that_do_not_fit_the_matrix_are_refused(quantized: bool) -> None
 def test_another_order_of_summing_is_told_from_onednns(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (64, 3000)
     matrix = torch.ops.mkldnn._reorder_linear_weight(normal(*shape), None)
-    monkeypatch.setattr(few, "_spans", {})
-    assert few.few_rows(matrix, torch.bfloat16, shape) is not None
-    right = few._spans.pop(shape)
-    monkeypatch.setattr(few, "SPANS", [span for span in few.SPANS if span != right])
-    assert few.few_rows(matrix, torch.bfloat16, shape) is None
+    monkeypatch.setattr(bf16, "_spans", {})
+    assert bf16.bf16_product(matrix, torch.bfloat16, shape) is not None
+    right = bf16._spans.pop(shape)
+    monkeypatch.setattr(bf16, "SPANS", [span for span in bf16.SPANS if span != right])
+    assert bf16.bf16_product(matrix, torch.bfloat16, shape) is None
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (33, 7)])

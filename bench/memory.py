@@ -34,7 +34,7 @@ from bench.decode import SHAPE
 from bench.models import random_model
 from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine, MemoryPlan, plan
 from candle_vllm_core.detokenizer import TextStream
-from candle_vllm_core.runtime.device import return_freed_memory
+from candle_vllm_core.memory import return_freed_memory
 from candle_vllm_core.runtime.kv import KVBlocks
 from candle_vllm_core.runtime.request import Request
 from candle_vllm_core.runtime.runner import ModelRunner
@@ -211,7 +211,7 @@ def config_of(name: str, args: argparse.Namespace) -> EngineConfig:
 def measured_apart(way: str, arguments: Sequence[str]) -> dict[str, int]:
     """One of `WAYS`, in a process of its own."""
     command = [sys.executable, "-m", "bench", "memory", "--way", way, *arguments]
-    given_back = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)} if way == "resident" else {}
+    given_back = {"MALLOC_MMAP_THRESHOLD_": str(1 << 17)} if way == "resident" else {}
     done = subprocess.run(
         command,
         check=True,

@@ -1,7 +1,9 @@
-"""What an engine holds in memory, as frozen data. No torch here."""
+"""What an engine holds in memory, as frozen data, and how to give back what it held. No torch here."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from dataclasses import dataclass
 
 
@@ -19,7 +21,7 @@ class MemoryPlan:
     """The peak of a step of `prefill_chunk_size` tokens that also draws for every sequence."""
     overhead_bytes: int = 0
     """What comes once on a CPU: the tokenizer, code of libraries that runs for the first time, and machine code that
-    oneDNN makes for the largest step; each further size of a step adds some 0.7 MB for each shape of matrix. Measured,
+    oneDNN makes; without C functions each further size of a step adds some 0.7 MB for each shape of matrix. Measured,
     not counted. It does not come on a GPU, nor what Python and torch took before."""
     free_bytes: int
     """Free on the device before anything was loaded."""
@@ -55,3 +57,9 @@ def said_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} bytes"
+
+
+def return_freed_memory() -> None:
+    """Hand memory that was freed back to the operating system; glibc would keep most of a closed model's."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

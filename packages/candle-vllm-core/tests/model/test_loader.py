@@ -1,6 +1,8 @@
 """The experts of a checkpoint, stored one by one or as one interleaved stack, in the stack that computes."""
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import torch
@@ -8,11 +10,14 @@ from tensors import Tensors, checkpoint
 from torch import Tensor
 from torch.profiler import profile
 
+from candle_vllm_core.model import loader
 from candle_vllm_core.model.loader import Blueprint
 from candle_vllm_core.model.names import NameMap
+from candle_vllm_core.quant import packed
 from candle_vllm_core.quant.experts import ExpertStack
 from candle_vllm_core.spec import Names
 
+T = TypeVar("T")
 COUNT, ROWS, COLUMNS = 5, 12, 20
 GATE_UP = ("gate_proj", "up_proj")
 EACH = Names(renames=(("up_proj", "w3"),))
@@ -45,6 +50,17 @@ def blueprint(names: tuple[str, ...], spec: Names, bias: bool) -> Blueprint:
     plan = Blueprint(NameMap(spec))
     plan.experts(names, ROWS, COLUMNS, count=COUNT, bias=bias)
     return plan
+
+
+def measured(load: Callable[[], T]) -> tuple[T, Tensor]:
+    """What is loaded, and the bytes that torch's allocator has given out after each change."""
+    with profile(profile_memory=True) as profiled:
+        found = load()
+    results = profiled.profiler
+    if results is None:
+        raise RuntimeError("nothing was profiled")
+    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    return found, torch.tensor([e.nbytes() for e in sorted(events, key=lambda event: event.start_ns())]).cumsum(0)
 
 
 def matrices(experts: ExpertStack) -> Tensor:
@@ -98,12 +114,25 @@ def test_loading_experts_takes_their_stack_once_more_and_no_longer(
     spec, source = stored(form, *random(len(names), rows, columns), names)
     load = checkpoint(source, dtype, spec)
     load.experts(names, rows, columns, count=COUNT, bias=False)  # the first matrix of a type is tried out
-    with profile(profile_memory=True) as profiled:
-        experts = load.experts(names, rows, columns, count=COUNT, bias=False)
-    results = profiled.profiler
-    assert results is not None
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    held = torch.tensor([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).cumsum(0)
+    experts, held = measured(lambda: load.experts(names, rows, columns, count=COUNT, bias=False))
     stack = COUNT * experts.rows * columns * dtype.itemsize
     assert held[-1] == stack
     assert stack < held.max() <= 2.1 * stack
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_a_matrix_is_stored_from_where_it_stands_and_is_never_the_files_own(
+    can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can:
+        for module in (loader, packed):
+            monkeypatch.setattr(module, "can_pack", lambda dtype: False)
+    rows, columns = 64, 256
+    plain = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    source = Tensors({"x.weight": plain.clone()})
+    load = checkpoint(source, torch.bfloat16)
+    load.matrix(["x"], [rows], columns)
+    weight, held = measured(lambda: load.matrix(["x"], [rows], columns))
+    assert held.max() == held[-1] == rows * columns * 2
+    source.tensor("x.weight").zero_()
+    assert torch.equal(weight.dense(), plain)

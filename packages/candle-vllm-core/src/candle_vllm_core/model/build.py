@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from .. import spec as s
 from ..config import Quantization
 from ..errors import ModelLoadError
+from ..memory import return_freed_memory
 from ..weights.source import Source
 from .decoder import Decoder
 from .loader import CPU, Blueprint, Checkpoint
@@ -19,6 +20,8 @@ from .names import NameMap
 from .ops import TORCH_OPS, Ops
 
 MOST_NAMES = 8
+RETURNED_AFTER = 1 << 26
+"""Bytes."""
 HEAD = "lm_head.weight"
 WITHOUT_EFFECT = ("rotary_emb.inv_freq",)
 
@@ -49,8 +52,22 @@ def build_decoder(
     _check_names(shapes, names, source)
     total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, disable=not progress) as bar:
-        load = Checkpoint(names, source, device, dtype, bar.update, quantization=quantization, ops=ops)
+        load = Checkpoint(names, source, device, dtype, _Loaded(bar.update), quantization=quantization, ops=ops)
         return Decoder(spec, load, device=device, num_parameters=num_parameters).eval()
+
+
+class _Loaded:
+    """Told what is loaded; it hands back what was freed now and then, so that gaps between matrices stay few."""
+
+    def __init__(self, report: Callable[[int], object]) -> None:
+        self._report, self._since = report, 0
+
+    def __call__(self, count: int) -> None:
+        self._report(count)
+        self._since += count
+        if self._since >= RETURNED_AFTER:
+            self._since = 0
+            return_freed_memory()
 
 
 def as_stored(spec: s.Decoder, names: NameMap, source: Source) -> s.Decoder:

@@ -13,7 +13,7 @@ from ..config import Quantization
 from ..kernels import available
 from ..quant.experts import ExpertStack, LoopedExperts
 from ..quant.int8 import quantize
-from ..quant.packed import pack
+from ..quant.packed import can_pack, pack
 from ..quant.weight import DenseWeight, Weight, stack
 from ..weights.source import Source
 from .names import NameMap
@@ -169,7 +169,7 @@ class Checkpoint(Loader):
     def matrix(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         """See `Loader.matrix`."""
         parts = [self._source.weight(self._found(f"{name}.weight")) for name, _ in self._names.fused(names, rows)]
-        plain = stack(parts, self._device, self._dtype)
+        plain = stack(parts, self._device, self._dtype, copy=not self._stores_anew())
         self._report(plain.dense().nbytes)
         return self._stored(plain)
 
@@ -203,6 +203,11 @@ class Checkpoint(Loader):
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""
         return pack(DenseWeight(tensor)) if exact else self._stored(DenseWeight(tensor))
+
+    def _stores_anew(self) -> bool:
+        """Whether `_stored` gives a matrix memory of its own, so that it may stand in its file until then."""
+        packs = self._device.type == "cpu" and can_pack(self._dtype)
+        return packs if self._quantization is None else True
 
     def _stored(self, plain: DenseWeight) -> Weight:
         return pack(plain) if self._quantization is None else quantize(plain)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -152,9 +150,3 @@ def lack_of_memory_as_memory_error(work: Callable[Arguments, Result]) -> Callabl
             raise MemoryError(f"the device has too little memory for this step: {error}") from error
 
     return told
-
-
-def return_freed_memory() -> None:
-    """Hand memory that was freed back to the operating system; glibc would keep most of a closed model's."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)

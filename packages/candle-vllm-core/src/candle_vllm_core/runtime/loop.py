@@ -17,11 +17,12 @@ from typing import TypeVar
 from ..config import EngineConfig
 from ..errors import EngineClosedError
 from ..events import EventHook, Subscribers
+from ..memory import return_freed_memory
 from ..stats import EngineStats
 from ..tokenizer import Tokenizer
 from ..types import ModelInfo
 from .ahead import AheadStepper
-from .device import computes_beside, return_freed_memory
+from .device import computes_beside
 from .kv import KVBlocks
 from .recording import Recording
 from .request import Limits, Request

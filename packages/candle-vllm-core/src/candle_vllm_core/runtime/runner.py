@@ -14,6 +14,7 @@ from torch import Tensor
 from ..attention import choose_backend
 from ..attention.backend import Layout, Pass
 from ..config import EngineConfig
+from ..memory import return_freed_memory
 from ..model.build import build_decoder
 from ..model.device_ops import choose_ops
 from ..model.families import architecture
@@ -28,7 +29,6 @@ from .device import (
     dtype_name,
     lack_of_memory_as_memory_error,
     resolve_device,
-    return_freed_memory,
     set_threads,
 )
 from .graphs import Capture, DecodeGraphs, capture_on, refillable

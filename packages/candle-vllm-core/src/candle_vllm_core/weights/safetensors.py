@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 64 * 2**20
 LOADABLE = ("F64", "F32", "F16", "BF16")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 OTHER_WEIGHTS = (*(f"*{ending}" for ending in PICKLED), "*.gguf")
-MOST_MAPPED = 1 << 25
+MOST_MAPPED = 1 << 23
 """So many bytes of a file are read before it is mapped anew: what was read before needs no memory any more."""
 
 

@@ -45,6 +45,18 @@ class EngineStats:
     """Those of them that were found there and not computed again."""
     preemptions: int = 0
     """How often a running request gave its memory back to a more urgent one, and waited to go on."""
+    swaps_out: int = 0
+    """How often the host's memory kept what a preempted request had computed; without room, it is computed again."""
+    swaps_in: int = 0
+    """How often something came back from there; what is still in the prefix cache need not."""
+    blocks_swapped_out: int = 0
+    """Blocks of all groups of layers that were copied to the host's memory."""
+    blocks_swapped_in: int = 0
+    """Blocks of all groups of layers that were copied back."""
+    host_blocks_total: int = 0
+    """Blocks of all groups of layers that the host's memory has room for; 0 on a CPU."""
+    host_blocks_used: int = 0
+    """Those of them that keep something of a preempted request; the others are free."""
     prompt_tokens: int = 0
     """Prompt tokens that were computed, again after a preemption too."""
     generated_tokens: int = 0

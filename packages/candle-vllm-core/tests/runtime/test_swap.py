@@ -62,6 +62,26 @@ def test_a_sequence_with_a_recurrent_state_is_computed_again() -> None:
     assert harness.scheduler.preemptions > 0 and not harness.runner.moved
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_stats_count_what_was_moved_and_what_the_host_keeps(ahead: bool) -> None:
+    harness = Harness(**TIGHT, more={4: 6}, ahead=ahead, host_blocks=8)
+    assert harness.stepper.stats().host_blocks_total == 16
+    for number in range(6):
+        harness.add([number] * 3, GenerationParams(max_tokens=9))
+    kept = set()
+    while harness.stepper.has_work:
+        harness.step()
+        stats = harness.stepper.stats()
+        kept.add(stats.host_blocks_used)
+        held = [request.swapped.tables for request in harness.scheduler.waiting if request.swapped is not None]
+        assert stats.host_blocks_used == sum(host is not None for its in held for table in its for host in table)
+    out, back = ([move for move in harness.runner.moved if move.back is way] for way in (False, True))
+    assert (stats.swaps_out, stats.swaps_in) == (len(out), len(back)) and 0 < len(back) <= stats.preemptions
+    assert stats.blocks_swapped_out == sum(len(pairs) for move in out for pairs in move.pairs) > len(out)
+    assert stats.blocks_swapped_in == sum(len(pairs) for move in back for pairs in move.pairs) > len(back)
+    assert len(kept) > 2 and stats.host_blocks_used == 0
+
+
 def test_what_is_still_in_the_cache_does_not_come_back() -> None:
     harness = Harness(num_blocks=6, block_size=2, batch=2, chunk=8, host_blocks=8, longest=12)
     first, second = (harness.add([size] * size, GenerationParams(max_tokens=6)) for size in (4, 3))
@@ -139,6 +159,8 @@ def test_a_move_that_fails_costs_no_more_than_whom_it_was_for(back: bool) -> Non
     harness.check_answers()
     wrong = {number for number, chunks in harness.chunks.items() if chunks[-1].finish_reason is FinishReason.ERROR}
     assert wrong == set(failed) - {-1} and bool(wrong) is back
+    stats, made = harness.stepper.stats(), [move.back for move in harness.runner.moved]
+    assert (stats.swaps_out, stats.swaps_in) == (made.count(False), made.count(True)), "only what was copied counts"
     harness.kv._host.check([])
 
 

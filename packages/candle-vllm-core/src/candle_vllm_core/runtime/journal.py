@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 
 from ..events import (
@@ -20,6 +21,7 @@ from ..stats import DURATION_BOUNDS, STUCK_SECONDS, EngineStats, Histogram
 from ..types import GenerationOutput
 from .request import Request
 from .scheduler import Scheduler, Step
+from .swap import Move
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Journal:
         """`subscribers` are told of every event."""
         self._subscribers = subscribers
         self._num_steps = self._prompt_tokens = self._generated_tokens = 0
+        self._swaps, self._swapped_blocks = [0, 0], [0, 0]  # out, and back
         self._queue, self._first_token, self._inter_token = Durations(), Durations(), Durations()
         self._step_began: float | None = None
 
@@ -74,6 +77,12 @@ class Journal:
                 cached = request.num_cached or 0
                 event = RequestStarted(request_id=request.id, cached_tokens=cached, queue_seconds=waited)
                 self._subscribers.tell(event)
+
+    def moved(self, moves: Sequence[Move]) -> None:
+        """Blocks were copied between the cache and the host's memory."""
+        for move in moves:
+            self._swaps[move.back] += 1
+            self._swapped_blocks[move.back] += sum(map(len, move.pairs))
 
     def computed(self, step: Step) -> None:
         """A step's tokens were computed."""
@@ -127,6 +136,12 @@ class Journal:
             prefix_lookup_tokens=scheduler.prefix_lookup_tokens,
             prefix_hit_tokens=scheduler.prefix_hit_tokens,
             preemptions=scheduler.preemptions,
+            swaps_out=self._swaps[False],
+            swaps_in=self._swaps[True],
+            blocks_swapped_out=self._swapped_blocks[False],
+            blocks_swapped_in=self._swapped_blocks[True],
+            host_blocks_total=kv.num_host_blocks,
+            host_blocks_used=kv.num_host_blocks_used,
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated_tokens,
             steps=self._num_steps,

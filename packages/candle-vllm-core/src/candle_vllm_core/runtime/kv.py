@@ -96,6 +96,16 @@ class KVBlocks:
         """Blocks that no request holds but whose content may be given out again, in all groups."""
         return sum(group.pool.num_cached for group in self._groups)
 
+    @property
+    def num_host_blocks(self) -> int:
+        """Blocks of all groups that the host's memory has room for."""
+        return self._host.num_blocks
+
+    @property
+    def num_host_blocks_used(self) -> int:
+        """Those of them that keep something of a preempted request."""
+        return self._host.num_used
+
     def match(self, request: Request, coming: Container[bytes] = ()) -> Prefix:
         """The longest beginning of a request that is there, in whole blocks; nothing is taken.
 

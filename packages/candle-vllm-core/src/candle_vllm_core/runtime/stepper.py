@@ -145,6 +145,7 @@ class Stepper:
                 self._scheduler.kv.drop_swapped(move.request)
             self._end([its for its in back.values() if its.finish_reason is None], FinishReason.ERROR, said(error), out)
             return False
+        self._journal.moved(moves)
         return True
 
     def _to_blame(self) -> list[Request]:

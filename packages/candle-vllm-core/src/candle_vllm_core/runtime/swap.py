@@ -50,6 +50,16 @@ class HostBlocks:
         self._count = count
         self._free = [list(range(count)) for _ in range(groups)]
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of all groups."""
+        return self._count * len(self._free)
+
+    @property
+    def num_used(self) -> int:
+        """Blocks of all groups that are given out."""
+        return self.num_blocks - sum(map(len, self._free))
+
     def take(self, counts: Sequence[int]) -> list[list[int]] | None:
         """So many of each group; None, and nothing is taken, if there are too few."""
         if any(count > len(free) for count, free in zip(counts, self._free, strict=True)):

@@ -41,7 +41,7 @@ TOPICS = (
         name="chunked_prefill",
         group="engine",
         answer="Chunked prefill cuts a long prompt in pieces, so that running answers go on in between. A step takes at most "
-        "prefill_chunk_size tokens, 8192 by default.",
+        "prefill_chunk_size tokens, 8192 by default; beside answers on a CPU, 128 tokens of prompts.",
         things="chunked prefill; (the |)(prefill chunk size|prefill_chunk_size|chunk size|prefill); --prefill-chunk-size; prefill chunks; the prefill phase",
         actions="(turn on|turn off|enable|disable|use|switch off) chunked prefill; (set|change) the (prefill |)chunk size; (cut|split) long prompts",
         ask="""(chunked prefill|prefill|prefill_chunk_size|prefill chunk size|--prefill-chunk-size|prefill chunks); does @ (do|have|support|use) chunked prefill; what (is|does) (prefill|chunked prefill|prefill_chunk_size|--prefill-chunk-size) (do|mean|)

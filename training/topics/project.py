@@ -71,7 +71,7 @@ TOPICS = (
         name="features",
         group="project",
         answer="This first version runs Llama, Mistral, Qwen, Gemma and many other models on the CPU. It batches requests continuously, pages "
-        "the KV cache, streams, and serves OpenAI chat completions.",
+        "the KV cache, streams, calls tools, and serves OpenAI's API.",
         things="the features (of @|); the (feature list|capabilities) of @; the feature set; the (main|key) features",
         ask="""what (can|could) @ do; what (features|capabilities) does @ (have|offer); (list|show|name) (the|all|me the) features (of @|); what does @ (support|offer)
         what is (supported|implemented|included|working) (in this version|so far|now|); features; what works (now|today|already|in this version)

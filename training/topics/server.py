@@ -79,7 +79,7 @@ TOPICS = (
     Topic(
         name="routes",
         group="server",
-        answer="The routes are POST /v1/chat/completions, GET /v1/models, /health, /ready and /version.",
+        answer="The routes are POST /v1/chat/completions, /v1/completions and /v1/embeddings, GET /v1/models, /health, /ready and /version.",
         things="the (routes|endpoints|api|urls|http api|rest api|http routes|http endpoints|api endpoints); /v1/chat/completions; the chat completions endpoint; the openai api of @; the chat completions route",
         actions="(see|list|find) the (routes|endpoints); call the api",
         ask="""(which|what) (routes|endpoints|urls|apis|paths) (are there|does the server (have|offer|know)|exist|can I call|are supported); (routes|endpoints|api|urls)

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
 from torch import Tensor
 
 from ..spec import Attention, LatentAttention
+
+
+class BlockTables(Sequence[Tensor]):
+    """The block tables of one group of layers as parts of one tensor; nobody pays for parts that nobody asks for."""
+
+    def __init__(self, blocks: Tensor, lengths: Sequence[int]) -> None:
+        """`blocks` [all blocks] are those of one sequence after the other, `lengths` how many each has."""
+        self.blocks, self.lengths = blocks, lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        return self._parts[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._parts)
+
+    @functools.cached_property
+    def _parts(self) -> Sequence[Tensor]:
+        return self.blocks.split_with_sizes(list(self.lengths))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from ..native import address
 from ..native.structs import Places, Step
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 from ..spec import Group as Layers
-from .backend import Layout, States, rows_of
+from .backend import BlockTables, Layout, States, rows_of
 from .cache import KVCache
 
 MOST_DIM = 640
@@ -173,7 +173,7 @@ def _plan(backend: NativeBackend, layout: Layout, slots: Tensor, tables: Sequenc
     sequences = np.zeros((len(new), FIELDS), dtype=np.int64)
     sequences[:, 0] = np.cumsum(new) - new
     sequences[:, 1], sequences[:, 2] = new, length
-    sequences[:, 3] = [table.data_ptr() for table in tables]
+    sequences[:, 3] = _addresses(tables)
     seen = length if layers.window is None else np.minimum(length, new + layers.window)
     splits = int((seen[new == 1] // SPLIT + 2).sum())
     keys = int((seen * new).sum()) * _numbers(backend.cache, layers)
@@ -190,6 +190,15 @@ def _plan(backend: NativeBackend, layout: Layout, slots: Tensor, tables: Sequenc
         attention_threads=threads,
     )
     return Plan(slots, sequences, tables, room, step)
+
+
+def _addresses(tables: Sequence[Tensor]) -> Sequence[int] | NDArray[np.int64]:
+    """Where each sequence's blocks begin."""
+    if not isinstance(tables, BlockTables):
+        return [table.data_ptr() for table in tables]
+    lengths = np.array(tables.lengths, dtype=np.int64)
+    found: NDArray[np.int64] = tables.blocks.data_ptr() + tables.blocks.itemsize * (lengths.cumsum() - lengths)
+    return found
 
 
 def _numbers(cache: KVCache, layers: Layers) -> int:

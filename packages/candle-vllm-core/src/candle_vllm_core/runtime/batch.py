@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..attention.backend import Layout
+from ..attention.backend import BlockTables, Layout
 from .request import Request
 from .scheduler import Step
 
@@ -32,7 +32,7 @@ def layout_of(step: Step, block_size: int, device: torch.device) -> Layout:
         tokens=on_device(_tokens(step), device),
         positions=on_device(positions, device),
         slot_mapping=[on_device(_slots(table, positions, lengths, block_size), device) for table in tables],
-        block_tables=[list(on_device(table.blocks, device).split_with_sizes(table.lengths)) for table in tables],
+        block_tables=[BlockTables(on_device(table.blocks, device), table.lengths) for table in tables],
         query_lens=lengths,
         seq_lens=list(stops),
         state_slots=[request.state_slot for request in requests if request.state_slot is not None],

@@ -23,6 +23,8 @@ class MemoryPlan:
     """What comes once on a CPU: the tokenizer, code of libraries that runs for the first time, and machine code that
     oneDNN makes; without C functions each further size of a step adds some 0.7 MB for each shape of matrix. Measured,
     not counted. It does not come on a GPU, nor what Python and torch took before."""
+    graph_bytes: int = 0
+    """On a GPU: the tensors of steps that are recorded as CUDA graphs, and the memory that those compute in."""
     free_bytes: int
     """Free on the device before anything was loaded."""
     block_size: int
@@ -37,8 +39,8 @@ class MemoryPlan:
 
     @property
     def total_bytes(self) -> int:
-        """Weights, KV cache, activations and what comes once; what the process held before comes on top."""
-        return self.weight_bytes + self.kv_bytes + self.activation_bytes + self.overhead_bytes
+        """All of these together; what the process held before comes on top."""
+        return self.weight_bytes + self.kv_bytes + self.activation_bytes + self.overhead_bytes + self.graph_bytes
 
     def __str__(self) -> str:
         """One line, for a log or a terminal."""
@@ -48,6 +50,7 @@ class MemoryPlan:
             f"({self.kv_blocks:,} blocks of {self.block_size}, {self.kv_tokens:,} tokens, {self.longest_sequences:,} "
             f"sequences of {self.max_sequence_length:,} at once), activations {said_bytes(self.activation_bytes)}"
             + (f", once for the process {said_bytes(self.overhead_bytes)}" if self.overhead_bytes else "")
+            + (f", recorded steps {said_bytes(self.graph_bytes)}" if self.graph_bytes else "")
         )
 
 

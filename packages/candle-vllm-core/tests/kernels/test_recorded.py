@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from allocated import allocations
+from attending import grouped, latent, of
 from checkpoints import save_model
+from paged import layout
 from recorded import Recorder, record_on_a_cpu
 from tiny_models import open_engine, save_tokenizer
 
 from candle_vllm_core import GenerationParams
 from candle_vllm_core.attention.cache import KVCache
-from candle_vllm_core.attention.triton import TritonBackend
-from candle_vllm_core.runtime import graphs, loop, runner, sampling
+from candle_vllm_core.attention.triton import TritonBackend, TritonPass
+from candle_vllm_core.runtime import graphs, loop, plan, runner, sampling
 from candle_vllm_core.runtime.device_sampling import DeviceSampler
+from candle_vllm_core.runtime.graphs import sizes
 from candle_vllm_core.spec import Decoder
 
 PROMPTS = [[5, 6, 7], [9] * 23, [30, 4]]
@@ -26,8 +30,8 @@ def triton_backend(
     num_blocks: tuple[int, ...],
     block_size: int,
     dtype: torch.dtype,
-    num_states: int,
-    fp8: bool,
+    num_states: int = 0,
+    fp8: bool = False,
 ) -> TritonBackend:
     cache = KVCache(
         spec, num_blocks=num_blocks, block_size=block_size, dtype=dtype, device=device, num_states=num_states, fp8=fp8
@@ -47,16 +51,38 @@ def test_recorded_steps_over_kernels_give_the_same_tokens(
     settings = {"max_batch_size": 4, "max_sequence_length": 40}
     with open_engine(tmp_path, **settings) as engine:
         right = engine.generate_batch(PROMPTS, GREEDY)
-    monkeypatch.setattr(runner, "choose_backend", triton_backend)
+    for module in (plan, runner):
+        monkeypatch.setattr(module, "choose_backend", triton_backend)
     refillable = graphs.refillable
     recorder: Recorder = record_on_a_cpu(monkeypatch, ahead=True)
-    monkeypatch.setattr(runner, "refillable", refillable)
+    for module in (plan, runner):
+        monkeypatch.setattr(module, "refillable", refillable)
     with open_engine(tmp_path, **settings) as engine:
         while engine._loop.call(lambda: engine._loop._recording.go_on(busy=False)):
             pass
         found = engine.generate_batch(PROMPTS, GREEDY)
     assert [output.tokens for output in found] == [output.tokens for output in right]
     assert recorder.recorded == 3 and recorder.played >= 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is allocated on a CPU is counted here")
+@pytest.mark.parametrize("longest", [40, 700, 5000])
+@pytest.mark.parametrize(
+    "spec",
+    [of(grouped(4, 2, 16)), of(grouped(4, 2, 16), grouped(8, 2, 32, 300), grouped(4, 4, 16)), of(latent(16, 24, 8))],
+    ids=["one kind", "three kinds", "latent"],
+)
+def test_what_recorded_passes_keep_is_counted(spec: Decoder, longest: int) -> None:
+    cpu, counts = torch.device("cpu"), sizes(13)[::-1]
+    backend = triton_backend(
+        cpu, spec, num_blocks=(1,) * len(spec.groups()), block_size=16, dtype=torch.bfloat16, num_states=1
+    )
+    one = [torch.tensor([0])]
+    layouts = [layout([one * count] * len(spec.groups()), [0] * count, [1] * count, 16) for count in counts]
+    kept: list[TritonPass] = []
+    held = allocations(lambda: kept.extend(backend.plan(step, longest) for step in layouts))[-1]
+    assert held == backend.pass_bytes(counts, longest) > 0
+    assert all(its.refill(step) for its, step in zip(kept, layouts, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

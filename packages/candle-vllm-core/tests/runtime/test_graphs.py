@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from allocated import allocations
 from checkpoints import save_model
 from null_runner import make_request
 from recorded import Recorder, RefillableReference, RefilledPass, record_on_a_cpu
@@ -190,6 +191,26 @@ def test_rows_that_are_not_drawn_for_are_left_out(runner: ModelRunner) -> None:
     filled = graphs.fill(step, layout)
     assert filled is not None
     assert torch.equal(filled.logits(torch.tensor([1, 3])), whole[[1, 3]])
+
+
+@pytest.mark.parametrize("sequences", [1, 4, 13])
+def test_the_tensors_that_are_held_are_counted(runner: ModelRunner, sequences: int) -> None:
+    made: list[DecodeGraphs] = []
+    counts = allocations(
+        lambda: made.append(
+            DecodeGraphs(
+                runner._model,
+                RefillableReference(runner._backend),
+                Recorder(),
+                kv_sizes=runner.kv_sizes,
+                sequences=sequences,
+                longest=40,
+                vocab=97,
+                device=CPU,
+            )
+        )
+    )
+    assert counts[-1] == DecodeGraphs.static_bytes(sequences, len(runner.kv_sizes.num_blocks), 97)
 
 
 def test_steps_with_prompts_or_too_many_sequences_are_not_for_recorded_ones(runner: ModelRunner) -> None:

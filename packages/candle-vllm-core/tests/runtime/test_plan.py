@@ -1,12 +1,9 @@
 """What is predicted of a model's memory, against what torch's allocator then counts."""
 
-import gc
-from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
 
 import pytest
-import torch
+from allocated import allocations
 from checkpoints import save_model
 from null_runner import make_request
 from tiny_models import save_tokenizer
@@ -40,15 +37,6 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def config(path: Path, **settings: object) -> EngineConfig:
     known = {"model_path": path, "device": "cpu", "dtype": "fp32", "max_batch_size": 4, "block_size": 4}
     return EngineConfig(**known | {"prefill_chunk_size": 32} | settings)
-
-
-def allocations(work: Callable[[], object]) -> list[int]:
-    """The bytes that torch's allocator has given out, after each change, while something is done."""
-    gc.collect()
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
-        work()
-    changes = [event.nbytes() for event in profile.kineto_results.events() if event.name() == "[memory]"]
-    return list(accumulate(changes))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

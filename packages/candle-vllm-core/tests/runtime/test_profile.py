@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import torch
+from allocated import allocations
 from checkpoints import save_model
+from recorded import record_on_a_cpu
 from tiny_models import open_engine, save_tokenizer
 
 from candle_vllm_core import EngineConfig, GenerationParams, OutOfMemoryError, plan
@@ -33,12 +33,9 @@ class Counted:
         return self.left
 
     def peak_of(self, work: Callable[[], None]) -> int:
-        gc.collect()
-        with torch.autograd.profiler.profile(profile_memory=True) as profile:
-            work()
         self.worked += 1
-        changes = [event.nbytes() for event in profile.kineto_results.events() if event.name() == "[memory]"]
-        return max(accumulate(changes), default=0) if self.peak is None else self.peak
+        found = max(allocations(work), default=0)
+        return found if self.peak is None else self.peak
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +93,35 @@ def test_the_cache_gets_its_share_of_what_is_left(
     assert 0 < memory.kv_bytes <= 2 * MEBIBYTE
     assert loaded._backend.kv_bytes == memory.kv_bytes, "and that is what is made"
     assert 2 * MEBIBYTE - memory.kv_bytes < 2 * MEBIBYTE // max(min(loaded.kv_sizes.num_blocks, default=1), 1) + 70_000
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_what_recorded_steps_take_is_no_longer_the_caches(
+    paths: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its share is of what weights, the largest step and recorded steps leave."""
+    record_on_a_cpu(monkeypatch)
+    left, peak = 9 * MEBIBYTE, MEBIBYTE
+    memory = opened(paths[name], monkeypatch, Counted(left, peak), kv_fraction=0.5).info.memory
+    assert memory is not None and memory.activation_bytes == peak
+    recorded = memory.graph_bytes - peak
+    assert recorded > 64 * 97 * 4, "logits, and what is nobody's"
+    assert memory.kv_bytes <= (left - peak - memory.graph_bytes) // 2
+    assert "recorded steps" in str(memory) and memory.total_bytes > memory.weight_bytes + memory.kv_bytes + 2 * peak
+    without = opened(paths[name], monkeypatch, Counted(left, peak), kv_fraction=0.5, enable_cuda_graph=False)
+    assert without.info.memory is not None and without.info.memory.graph_bytes == 0
+    assert without.info.memory.kv_bytes > memory.kv_bytes
+
+
+def test_where_recorded_steps_leave_no_room_none_is_recorded(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_on_a_cpu(monkeypatch)
+    loaded = opened(paths["llama"], monkeypatch, Counted(3 * MEBIBYTE, 2 * MEBIBYTE))
+    assert "no steps are recorded" in caplog.text
+    assert loaded._graphs is None and not loaded.record_next() and loaded.kv_sizes.num_blocks[0] > 0
+    assert loaded.info.memory is not None and loaded.info.memory.graph_bytes == 0
+    assert loaded._backend.kv_bytes == loaded.info.memory.kv_bytes, "no block is nobody's"
 
 
 def test_more_room_gives_more_blocks_and_a_larger_peak_fewer(

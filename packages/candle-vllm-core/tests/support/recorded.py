@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from torch import Tensor
 
 from candle_vllm_core.attention.backend import Layout, States
 from candle_vllm_core.attention.reference import ReferenceBackend, ReferencePass
-from candle_vllm_core.runtime import loop, runner
+from candle_vllm_core.runtime import loop, plan, runner
 from candle_vllm_core.spec import Attention, LatentAttention
 
 
@@ -56,6 +56,10 @@ class RefillableReference:
     def plan(self, layout: Layout, longest: int | None = None) -> RefilledPass:
         return RefilledPass(self._backend, layout, longest)
 
+    def pass_bytes(self, sequences: Sequence[int], longest: int) -> int:
+        """Nothing is kept: each pass is made anew."""
+        return 0
+
 
 class Recorder:
     """Records functions, and counts how often they are done again."""
@@ -76,7 +80,8 @@ class Recorder:
 def record_on_a_cpu(patch: pytest.MonkeyPatch, *, ahead: bool = False) -> Recorder:
     """Let engines that are opened from now on record their steps of answers."""
     recorder = Recorder()
-    patch.setattr(runner, "capture_on", lambda device: recorder)
-    patch.setattr(runner, "refillable", RefillableReference)
+    for module in (plan, runner):
+        patch.setattr(module, "capture_on", lambda device: recorder)
+        patch.setattr(module, "refillable", RefillableReference)
     patch.setattr(loop, "computes_beside", lambda device: ahead)
     return recorder

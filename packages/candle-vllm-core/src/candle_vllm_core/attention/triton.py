@@ -102,6 +102,45 @@ class TritonBackend:
         """
         return TritonPass(self, layout, longest)
 
+    def pass_bytes(self, sequences: Sequence[int], longest: int) -> int:
+        """What all passes keep together that can be filled again, planned for so many sequences each, in this order."""
+        found = scratch = 0
+        for count in sequences:
+            found += prod(_tables_shape(count, longest, self.cache.block_size)) * len(self.groups) * NUMBER
+            for kind in self.kinds([1]):
+                room = Room.of(kind, count, longest)
+                found += room.numbers * NUMBER
+                if (needed := prod(room.partials_shape(kind)) * (kind.shape.value_dim + 1)) > scratch:
+                    found, scratch = found + needed * NUMBER, needed
+        return found
+
+
+NUMBER = 4
+"""Bytes of an int32, and of a float32."""
+
+
+class Room(NamedTuple):
+    """For how much work there is room."""
+
+    items: int
+    merges: int
+    partials: int
+
+    @classmethod
+    def of(cls, kind: Kind, sequences: int, longest: int) -> Room:
+        """For any step of so many answers of at most `longest` tokens."""
+        items = sequences * most_parts(longest, kind.window)
+        return cls(items, sequences, items)
+
+    @property
+    def numbers(self) -> int:
+        """Those that say what to do."""
+        return self.items * parts.ITEM + self.merges * parts.MERGE
+
+    def partials_shape(self, kind: Kind) -> tuple[int, int, int]:
+        """Rows of results that are to be merged, each of `value_dim` numbers and their sum."""
+        return self.partials, kind.shape.kv_heads, kind.tile.queries * kind.shape.group
+
 
 class Part:
     """The tensors of one kind of work; they are as large as the step needs, or as any step of `longest` tokens does."""
@@ -111,23 +150,19 @@ class Part:
     ) -> None:
         self.kind, self._width = kind, tables.shape[1]
         found = self._cut(layout)
-        items, merges, partials = len(found.items), len(found.merges), found.num_partials
+        room = Room(len(found.items), len(found.merges), found.num_partials)
         if longest is not None:
-            items = partials = len(layout.seq_lens) * most_parts(longest, kind.window)
-            merges = len(layout.seq_lens)
-        shape = kind.shape
-        room = (partials, shape.kv_heads, kind.tile.queries * shape.group)
-        partial, sums = scratch(prod(room) * (shape.value_dim + 1)).split_with_sizes(
-            (prod(room) * shape.value_dim, prod(room))
-        )
-        self._items = items * parts.ITEM
-        self._numbers = torch.empty(self._items + merges * parts.MERGE, dtype=torch.int32, device=tables.device)
+            room = Room.of(kind, len(layout.seq_lens), longest)
+        shape, dim = room.partials_shape(kind), kind.shape.value_dim
+        partial, sums = scratch(prod(shape) * (dim + 1)).split_with_sizes((prod(shape) * dim, prod(shape)))
+        self._items = room.items * parts.ITEM
+        self._numbers = torch.empty(room.numbers, dtype=torch.int32, device=tables.device)
         self.work = parts.Work(
             tables,
-            self._numbers[: self._items].view(items, parts.ITEM),
-            self._numbers[self._items :].view(merges, parts.MERGE),
-            partial.view(*room, shape.value_dim),
-            sums.view(room),
+            self._numbers[: self._items].view(room.items, parts.ITEM),
+            self._numbers[self._items :].view(room.merges, parts.MERGE),
+            partial.view(*shape, dim),
+            sums.view(shape),
         )
         self._put(found)
 
@@ -168,7 +203,7 @@ class TritonPass:
         self._slots = list(layout.slot_mapping)
         self._group = {layer: index for index, group in enumerate(backend.groups) for layer in group.layers}
         room = max(layout.seq_lens, default=0) if longest is None else longest
-        shape = (self._sequences, -(-room // self._cache.block_size))
+        shape = _tables_shape(self._sequences, room, self._cache.block_size)
         self._tables = [torch.zeros(shape, dtype=torch.int32, device=self._cache.device) for _ in backend.groups]
         self._fill_tables(layout)
         self._parts = [
@@ -248,6 +283,10 @@ class TritonPass:
             filled = torch.arange(tables.shape[1], device=tables.device) < counts[:, None]
             if len(given):
                 tables.masked_scatter_(filled, torch.cat(list(given)).to(tables))
+
+
+def _tables_shape(sequences: int, longest: int, block_size: int) -> tuple[int, int]:
+    return sequences, -(-longest // block_size)
 
 
 PROGRAMS_OF_A_PROCESSOR = 12

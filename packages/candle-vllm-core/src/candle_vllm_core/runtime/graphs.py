@@ -30,12 +30,18 @@ from .scheduler import Step
 if TYPE_CHECKING:
     from ..attention.triton import TritonBackend
 
+    Backend = ReferenceBackend | NativeBackend | TritonBackend
+    """What `attention.choose_backend` gives."""
+
 logger = logging.getLogger(__name__)
 
 SMALL = (1, 2, 4)
 STEP = 8
 MOST = 512
 """Sequences; where there are more, launching takes little beside computing."""
+
+INDEX, FLOAT = 8, 4
+"""Bytes of an int64 and of a float32."""
 
 Replay = Callable[[], None]
 """Does again what was recorded, on what is in the same tensors now."""
@@ -57,6 +63,10 @@ class RefillableBackend(Protocol):
 
     def plan(self, layout: Layout, longest: int | None = None) -> RefillablePass:
         """A pass for as many sequences of one new token each, of at most `longest` tokens."""
+        ...
+
+    def pass_bytes(self, sequences: Sequence[int], longest: int) -> int:
+        """What all passes keep together that are planned so, one for each number of sequences, the largest first."""
         ...
 
 
@@ -123,6 +133,11 @@ class DecodeGraphs:
         self._logits = torch.empty(largest, vocab, dtype=torch.float32, device=device)
         self._tables = [torch.tensor([count], dtype=torch.int64, device=device) for count in self._blocks]
 
+    @staticmethod
+    def static_bytes(sequences: int, groups: int, vocab: int) -> int:
+        """What is held from the beginning, with so many groups of layers."""
+        return sizes(sequences)[-1] * ((2 + groups) * INDEX + vocab * FLOAT) + groups * INDEX
+
     @torch.inference_mode()
     def record_next(self) -> bool:
         """Record one more size; False if there is none left. Where that fails, no more is recorded."""
@@ -149,7 +164,17 @@ class DecodeGraphs:
             return None
         return Filled(self._tokens[:count], self._logits[:count], recorded.replay)
 
+    def largest(self) -> Callable[[], None]:
+        """Computes a step of the largest size as it is recorded, for nobody."""
+        return torch.inference_mode()(self._computed(self.left[-1])[1])
+
     def _record(self, size: int) -> _Recorded:
+        plan, work = self._computed(size)
+        work()  # whatever is made when it is first used
+        return _Recorded(size, plan, self._capture(work))
+
+    def _computed(self, size: int) -> tuple[RefillablePass, Callable[[], None]]:
+        """A pass of so many answers, and what computes it."""
         nobody = torch.empty(0, dtype=torch.int64, device=self._tokens.device)
         empty = Layout(
             tokens=nobody,
@@ -164,8 +189,7 @@ class DecodeGraphs:
         if not plan.refill(layout):
             raise RuntimeError("this model's attention cannot be filled anew")
         tokens, logits = self._tokens[:size], self._logits[:size]
-        self._model(tokens, plan)  # whatever is made when it is first used
-        return _Recorded(size, plan, self._capture(lambda: _put(logits, self._model(tokens, plan))))
+        return plan, lambda: _put(logits, self._model(tokens, plan))
 
     def _padded(self, layout: Layout, size: int) -> Layout:
         """A step in the tensors of a recorded one, where rows that are left over belong to nobody."""
@@ -191,13 +215,19 @@ class DecodeGraphs:
         )
 
 
+def held_bytes(backend: RefillableBackend, *, sequences: int, longest: int, groups: int, vocab: int) -> int:
+    """What `DecodeGraphs` holds once all sizes are recorded, but for what they compute in; see there."""
+    static = DecodeGraphs.static_bytes(sequences, groups, vocab)
+    return static + backend.pass_bytes(sizes(sequences)[::-1], longest)
+
+
 def sizes(sequences: int) -> list[int]:
     """The numbers of sequences that are recorded where so many run at most, in ascending order."""
     largest = min(sequences, MOST)
     return sorted({size for size in (*SMALL, *range(STEP, largest, STEP)) if size < largest} | {largest})
 
 
-def refillable(backend: ReferenceBackend | NativeBackend | TritonBackend) -> RefillableBackend | None:
+def refillable(backend: Backend) -> RefillableBackend | None:
     """A backend, if its passes can be recorded."""
     return None if isinstance(backend, ReferenceBackend | NativeBackend) else backend
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import torch
 
+from ..attention import choose_backend
 from ..config import EngineConfig
 from ..errors import ConfigError, OutOfMemoryError
 from ..memory import MemoryPlan, said_bytes
@@ -27,9 +29,12 @@ from .device import (
     threads_for,
     total_memory,
 )
+from .graphs import capture_on, held_bytes, refillable, sizes
 from .kv import KVSizes
 from .kv_memory import KVNeeds, Load, divide, enough, least, sequences_at_once, taken
 from .overhead import overhead_bytes
+
+logger = logging.getLogger(__name__)
 
 GPU_BLOCK_SIZE, CPU_BLOCK_SIZE = 64, 16
 
@@ -53,6 +58,10 @@ class Plan:
     needs: KVNeeds
     load: Load
     kv_sizes: KVSizes
+    recorded: int
+    """The bytes of tensors that steps are recorded on; 0: none is recorded."""
+    pool: int
+    """What recorded steps compute in, in bytes."""
     memory: MemoryPlan
 
     @classmethod
@@ -71,39 +80,53 @@ class Plan:
         needs = KVNeeds.of(spec, dtype.itemsize, fp8=config.kv_cache_dtype == "fp8")
         load = _load(config, spec, device)
         fixed = _Fixed.of(config, spec, source, load, Holding(device, dtype, config.quantization))
+        fixed = replace(fixed, recorded=_recorded(config, spec, needs, load, fixed, dtype))
         return cls._with(config, fixed, dtype=dtype, spec=spec, needs=needs, load=load)
 
-    def measured(self, config: EngineConfig, device: torch.device, *, left: int, peak: int) -> Plan:
+    def measured(self, config: EngineConfig, device: torch.device, *, left: int, peak: int, pool: int) -> Plan:
         """The same with a KV cache for what there really is, once the weights are loaded: `left` bytes are free beside
-        them, and the largest step took `peak` bytes.
+        them, the largest step took `peak` bytes, and the largest that is recorded took `pool` beside its tensors.
 
         Raises:
             OutOfMemoryError, ConfigError: there is too little for any cache, or for the one that was asked for.
         """
         weights = self.memory.weight_bytes
-        fixed = _Fixed(weights=weights, activations=peak, free=left + weights, device=device)
+        fixed = _Fixed(
+            weights=weights, activations=peak, free=left + weights, device=device, recorded=self.recorded, pool=pool
+        )
         return self._with(config, fixed, dtype=self.dtype, spec=self.spec, needs=self.needs, load=self.load)
 
     @classmethod
     def _with(
         cls, config: EngineConfig, fixed: _Fixed, *, dtype: torch.dtype, spec: DecoderSpec, needs: KVNeeds, load: Load
     ) -> Plan:
-        sizes = _divide(config, needs, load, fixed)
+        fixed = fixed.beside(least(needs, load) if config.kv_cache_memory is None else config.kv_cache_memory)
+        kv_sizes = _divide(config, needs, load, fixed)
         memory = MemoryPlan(
             device=str(fixed.device),
             dtype=dtype_name(dtype),
             weight_bytes=fixed.weights,
-            kv_bytes=taken(sizes, needs),
+            kv_bytes=taken(kv_sizes, needs),
             activation_bytes=fixed.activations,
             overhead_bytes=fixed.overhead,
+            graph_bytes=fixed.graphs,
             free_bytes=fixed.free,
-            block_size=sizes.block_size,
-            kv_blocks=sum(sizes.num_blocks),
-            kv_tokens=max(sizes.num_blocks, default=0) * sizes.block_size,
+            block_size=kv_sizes.block_size,
+            kv_blocks=sum(kv_sizes.num_blocks),
+            kv_tokens=max(kv_sizes.num_blocks, default=0) * kv_sizes.block_size,
             max_sequence_length=load.length,
-            longest_sequences=sequences_at_once(sizes, load),
+            longest_sequences=sequences_at_once(kv_sizes, load),
         )
-        return cls(dtype=dtype, spec=spec, needs=needs, load=load, kv_sizes=sizes, memory=memory)
+        return cls(
+            dtype=dtype,
+            spec=spec,
+            needs=needs,
+            load=load,
+            kv_sizes=kv_sizes,
+            recorded=fixed.recorded,
+            pool=fixed.pool,
+            memory=memory,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +138,10 @@ class _Fixed:
     free: int
     device: torch.device
     overhead: int = 0
+    recorded: int = 0
+    """The tensors that steps are recorded on."""
+    pool: int = 0
+    """What recorded steps compute in: one is played at a time, so it is what the largest takes."""
 
     @classmethod
     def of(cls, config: EngineConfig, spec: DecoderSpec, source: Source, load: Load, holding: Holding) -> _Fixed:
@@ -133,18 +160,32 @@ class _Fixed:
             threads=threads_for(config.num_threads),
             native=native,
         )
+        most = sizes(load.sequences)[-1]
         return cls(
             weights=weight_bytes(as_stored(spec, names, source), names, holding),
             activations=activation_bytes(spec, step),
             free=free_memory(holding.device),
             device=holding.device,
             overhead=overhead_bytes(spec, native=native, quantized=quantized) if holding.device.type == "cpu" else 0,
+            pool=activation_bytes(spec, replace(step, tokens=most, rows=most)),
         )
+
+    @property
+    def graphs(self) -> int:
+        """What recorded steps take, if there are any."""
+        return self.recorded + self.pool if self.recorded else 0
 
     @property
     def left(self) -> int:
         """What the KV cache can have."""
-        return self.free - self.weights - self.activations - self.overhead
+        return self.free - self.weights - self.activations - self.overhead - self.graphs
+
+    def beside(self, kv: int) -> _Fixed:
+        """The same with nothing recorded, if that would leave too little for a KV cache of so many bytes."""
+        if not self.graphs or kv <= self.left:
+            return self
+        logger.warning("no steps are recorded: they would take %s, which is not left", said_bytes(self.graphs))
+        return replace(self, recorded=0)
 
     def check(self, kv: int, setting: str) -> None:
         """Refuse a model that does not fit with a KV cache of so many bytes, which a lower `setting` makes smaller."""
@@ -167,6 +208,30 @@ class _Fixed:
         if self.weights > self.free:
             return "the weights alone do not fit: take a smaller model or a narrower dtype, or free memory"
         return f"lower {setting} or prefill_chunk_size, or free memory"
+
+
+def _recorded(
+    config: EngineConfig, spec: DecoderSpec, needs: KVNeeds, load: Load, fixed: _Fixed, dtype: torch.dtype
+) -> int:
+    """The bytes of tensors that steps are recorded on, with what belongs to nobody; 0 if none is recorded."""
+    if not config.enable_cuda_graph or needs.state_bytes or capture_on(fixed.device) is None:
+        return 0
+    groups = len(needs.windows)
+    empty = choose_backend(
+        fixed.device,
+        spec,
+        num_blocks=[0] * groups,
+        block_size=load.block_size,
+        dtype=dtype,
+        fp8=config.kv_cache_dtype == "fp8",
+    )
+    backend = refillable(empty)
+    if backend is None:
+        return 0
+    nobodys = KVSizes(block_size=load.block_size, windows=needs.windows, num_blocks=(1,) * groups)
+    return taken(nobodys, needs) + held_bytes(
+        backend, sequences=load.sequences, longest=load.length, groups=groups, vocab=spec.vocab
+    )
 
 
 def _load(config: EngineConfig, spec: DecoderSpec, device: torch.device) -> Load:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ from .device import (
     resolve_device,
     set_threads,
 )
-from .graphs import Capture, DecodeGraphs, capture_on, refillable
+from .graphs import DecodeGraphs, capture_on, refillable
+from .kv import KVSizes
 from .kv_memory import Load, host_blocks
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
@@ -46,6 +48,9 @@ from .sampling import Sampled, Sampler
 from .scheduler import Step
 from .swap import Move
 from .swap_memory import SwapMemory
+
+if TYPE_CHECKING:
+    from .graphs import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -89,23 +94,16 @@ class ModelRunner:
                 plan = self._measured(config, plan, counted)
                 logger.info("measured: %s", plan.memory)
                 self.kv_sizes = plan.kv_sizes
-            capture = capture_on(self.device) if config.enable_cuda_graph else None
-            self._backend = choose_backend(
-                self.device,
-                spec,
-                num_blocks=[count + (capture is not None) for count in self.kv_sizes.num_blocks],
-                block_size=self.block_size,
-                dtype=self._dtype,
-                num_states=self.kv_sizes.num_states,
-                fp8=config.kv_cache_dtype == "fp8",
-            )
+            self._backend = self._cached(config, plan, self.kv_sizes)
             swap = config.kv_swap_memory if computes_beside(self.device) else 0
             self.host_blocks = host_blocks(swap, plan.needs, self.kv_sizes)
             self._swap = SwapMemory(self._backend.cache, spec.groups(), self.host_blocks)
             self._describe(config, source, plan)
         finally:
             source.close()
-        self._graphs = None if capture is None else self._recording(capture, plan.load)
+        self._graphs = (
+            self._recording(self._backend, plan.load, self.kv_sizes, self.limits.longest) if plan.recorded else None
+        )
         self._masks = Masks(spec.vocab)
 
     def _describe(self, config: EngineConfig, source: Source, plan: Plan) -> None:
@@ -150,32 +148,47 @@ class ModelRunner:
             fingerprint=hashlib.sha256(self.fingerprint).hexdigest(),
         )
 
+    def _cached(self, config: EngineConfig, plan: Plan, sizes: KVSizes) -> Backend:
+        """Attention over a KV cache; where steps are recorded, each group has one block more, which is nobody's."""
+        return choose_backend(
+            self.device,
+            plan.spec,
+            num_blocks=[count + (plan.recorded > 0) for count in sizes.num_blocks],
+            block_size=sizes.block_size,
+            dtype=self._dtype,
+            num_states=sizes.num_states,
+            fp8=config.kv_cache_dtype == "fp8",
+        )
+
     def _measured(self, config: EngineConfig, plan: Plan, counted: DeviceMemory) -> Plan:
-        """The plan for what the weights really leave, and a largest step really takes."""
+        """The plan for what the weights really leave, and the largest steps really take."""
+        peak = _peak(
+            counted,
+            lambda: largest_step(self._model, self._sampler, plan.spec, plan.load, self._dtype, self.device),
+            plan.memory.activation_bytes,
+        )
+        pool = _peak(counted, self._largest_recorded(config, plan), plan.pool) if plan.recorded else 0
+        return plan.measured(config, self.device, left=counted.free(), peak=peak, pool=pool)
 
-        def work() -> None:
-            largest_step(self._model, self._sampler, plan.spec, plan.load, self._dtype, self.device)
+    def _largest_recorded(self, config: EngineConfig, plan: Plan) -> Callable[[], None]:
+        """Computes the largest of the steps that are recorded, on a cache in which there is only what is nobody's."""
+        sizes = replace(plan.kv_sizes, num_blocks=(0,) * len(plan.kv_sizes.num_blocks))
+        graphs = self._recording(self._cached(config, plan, sizes), plan.load, sizes, plan.load.length)
+        return graphs.largest() if graphs is not None else lambda: None
 
-        try:
-            peak = counted.peak_of(work)
-        except torch.OutOfMemoryError as error:
-            peak = plan.memory.activation_bytes
-            logger.warning("the largest step cannot be computed at once, and will be in parts: %s", error)
-        return plan.measured(config, self.device, left=counted.free(), peak=peak)
-
-    def _recording(self, capture: Capture, load: Load) -> DecodeGraphs | None:
-        """What records steps; None where it cannot be done: a pass has the places of recurrent states as numbers."""
-        backend = refillable(self._backend)
-        if backend is None or self.kv_sizes.num_states:
+    def _recording(self, backend: Backend, load: Load, sizes: KVSizes, longest: int) -> DecodeGraphs | None:
+        """What records steps, if the backend's can be."""
+        capture, filled = capture_on(self.device), refillable(backend)
+        if capture is None or filled is None:
             return None
         return DecodeGraphs(
             self._model,
-            backend,
+            filled,
             capture,
-            kv_sizes=self.kv_sizes,
+            kv_sizes=sizes,
             sequences=load.sequences,
-            longest=self.limits.longest,
-            vocab=self.limits.vocab_size,
+            longest=longest,
+            vocab=self._model.spec.vocab,
             device=self.device,
         )
 
@@ -275,6 +288,15 @@ class Single:
     def logits(self, rows: Tensor) -> Tensor:
         """See `overlap.Ready.logits`."""
         return self._runner.logits(self._step, self.tokens, rows, self._plan)
+
+
+def _peak(counted: DeviceMemory, work: Callable[[], None], predicted: int) -> int:
+    """The most that a step takes; what was predicted, where it finds too little memory."""
+    try:
+        return counted.peak_of(work)
+    except torch.OutOfMemoryError as error:
+        logger.warning("the largest step cannot be computed at once, and will be in parts: %s", error)
+        return predicted
 
 
 def _fingerprint(source: Source, spec: Decoder, dtype: torch.dtype, config: EngineConfig) -> bytes:

@@ -1,4 +1,4 @@
-"""Speed of decoding and prefill of a random model of Qwen2.5-0.5B's shape, beside `transformers` in the same run.
+"""Speed of decoding and prefill of a random model beside `transformers` in the same run.
 
 The contenders take turns, so that what the machine does beside touches all of them alike. Decode is the time from the
 first token to the last; prefill is the time to the first.
@@ -8,7 +8,7 @@ import argparse
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from bench.models import QWEN3_30B_A3B_2_LAYERS, random_model
 from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine
 from candle_vllm_core.attention import choose_backend
 from candle_vllm_core.attention.backend import Layout
@@ -143,6 +144,10 @@ class Transformers:
         return [row[ids.shape[1] :] for row in found.tolist()]
 
 
+SHAPES: dict[str, Callable[[], Path]] = {
+    "qwen2.5-0.5b": lambda: model_directory(),
+    "qwen3-30b-a3b-2-layers": lambda: random_model("qwen3-30b-a3b-2-layers", QWEN3_30B_A3B_2_LAYERS),
+}
 CONTENDERS = {"engine": Engine, "bare": Bare, "transformers": Transformers}
 
 
@@ -194,6 +199,7 @@ def measure(contenders: Sequence[Contender], batch: int, args: argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="bench decode", description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="sequences at once")
     parser.add_argument("--prompt", type=int, default=128, help="tokens in each prompt")
     parser.add_argument("--new-tokens", type=int, default=64, help="tokens in each answer")
@@ -204,10 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("candle_vllm_core").setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    path = model_directory()
+    path = SHAPES[args.shape]()
     contenders = [CONTENDERS[name](path, args.dtype, max(args.batch)) for name in args.contenders]
     table = Table(
-        title=f"0.5B, {args.dtype}, prompt {args.prompt}, {args.new_tokens} new tokens, median of {args.rounds}"
+        title=f"{args.shape}, {args.dtype}, prompt {args.prompt}, {args.new_tokens} new tokens, median of {args.rounds}"
     )
     for column in ("batch", "contender", "decode tok/s", "x", "prefill tok/s", "x"):
         table.add_column(column, justify="left" if column == "contender" else "right")

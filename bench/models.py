@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tokenizers
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen3Config
+from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 from transformers.utils import logging as transformers_logging
 
 CACHE = Path(__file__).parent / ".cache"
@@ -20,6 +20,23 @@ QWEN3_0_6B = Qwen3Config(
     tie_word_embeddings=True,
     max_position_embeddings=40960,
 )
+
+
+QWEN3_30B_A3B_2_LAYERS = Qwen3MoeConfig(
+    vocab_size=151936,
+    hidden_size=2048,
+    intermediate_size=6144,
+    moe_intermediate_size=768,
+    num_experts=128,
+    num_experts_per_tok=8,
+    norm_topk_prob=True,
+    num_hidden_layers=2,
+    num_attention_heads=32,
+    num_key_value_heads=4,
+    head_dim=128,
+    max_position_embeddings=40960,
+)
+"""Of 48 layers: the rest would be more of the same."""
 
 
 def small_config(*, layers: int = 4, dim: int = 256, length: int = 32768, init: float = 0.02) -> Qwen3Config:

@@ -51,6 +51,7 @@ def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race
     for rows in size.rows[:2]:
         yield greedy(size, device, rows)
         yield nucleus(size, device, rows)
+        yield of_likeliest(size, device, rows)
 
 
 def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequence[int], length: int) -> Race:
@@ -350,3 +351,17 @@ def nucleus(size: Size, device: torch.device, rows: int) -> Race:
         contenders["FlashInfer"] = lambda: sampling.top_p_sampling_from_probs((logits / 0.6).softmax(-1), 0.95)
     work_of_it = work.Work(logits.nbytes)
     return Race("sampling, top-p", f"{rows:,} x {size.vocab:,}", work_of_it, contenders, float("inf"))
+
+
+def of_likeliest(size: Size, device: torch.device, rows: int) -> Race:
+    """A token of each row of a large top-k, by temperature. Others draw by other numbers, as above."""
+    top_k = min(1000, size.vocab - 1)
+    logits, ours = _drawing(GenerationParams(temperature=0.6, top_k=top_k), size, device, rows)
+
+    def in_torch() -> Tensor:
+        likely, order = logits.topk(top_k, dim=-1)
+        return order.gather(1, (likely / 0.6).softmax(-1).multinomial(1))[:, 0]
+
+    contenders: dict[str, Run] = {OURS: ours, "torch topk": in_torch}
+    work_of_it = work.Work(logits.nbytes)
+    return Race(f"sampling, top-k {top_k:,}", f"{rows:,} x {size.vocab:,}", work_of_it, contenders, float("inf"))

@@ -20,6 +20,14 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """What is never written is NaN, and of integers the largest."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.fixture(autouse=True)
 def kept_errors(record_property: Callable[[str, object], None]) -> Iterator[None]:
     kernel_errors.SEEN.clear()

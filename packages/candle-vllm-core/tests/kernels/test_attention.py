@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,17 +13,10 @@ from candle_vllm_core.kernels import attention as kernel
 from candle_vllm_core.kernels.cache import write
 from candle_vllm_core.kernels.parts import Work
 
+pytestmark = pytest.mark.usefixtures("poisoned")
 MIXED = [[5, 1, 1, 9], [1, 1, 20, 1], [0, 33], [2, 0, 1, 1]]
 # The interpreter cuts off where a GPU rounds to the nearest bfloat16.
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 3e-2}
-
-
-@pytest.fixture(autouse=True)
-def poisoned() -> Iterator[None]:
-    """Whatever is not initialised is NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def caches(

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from kernel_errors import close
@@ -17,17 +15,10 @@ from candle_vllm_core.quant.experts import ExpertStack, LoopedExperts
 from candle_vllm_core.quant.grouped import GroupedExperts
 from candle_vllm_core.quant.weight import DenseWeight
 
+pytestmark = pytest.mark.usefixtures("poisoned")
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 2e-5}
 COUNT, ROWS, COLUMNS = 7, 45, 77
-
-
-@pytest.fixture(autouse=True)
-def poisoned() -> Iterator[None]:
-    """What is never written is NaN, and of integers the largest."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def random(*shape: int, dtype: torch.dtype, device: torch.device, seed: int = 0) -> Tensor:

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from attending import Sequence, attend, latent, of
@@ -13,16 +11,9 @@ from candle_vllm_core.kernels import latent as kernel
 from candle_vllm_core.kernels.cache import FP8, write
 from candle_vllm_core.kernels.parts import Work
 
+pytestmark = pytest.mark.usefixtures("poisoned")
 # The interpreter cuts off where a GPU rounds to the nearest bfloat16.
 TOLERANCE = {torch.float32: 4e-6, torch.float16: 4e-3, torch.bfloat16: 6e-2}
-
-
-@pytest.fixture(autouse=True)
-def poisoned() -> Iterator[None]:
-    """Whatever is not initialised is NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def caches(

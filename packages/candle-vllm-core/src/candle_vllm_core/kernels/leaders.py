@@ -1,9 +1,9 @@
 """The largest numbers of rows without sorting them: `leaders`.
 
 Of a row's values the `width` largest are found, of equals the first, in the order of their places. Floats are compared
-as integers: of the bits of a negative one all but the sign are flipped, then greater floats are greater integers. The
-largest t is sought such that `width` of them are t or more, one bit after the other, by counting; then all over t are
-kept, and as many of those equal to t as are missing. Counts are of integers, so the result is exact.
+as the integers of `search.ordinal`. The largest t is sought such that `width` of them are t or more, one bit after the
+other, by counting; then all over t are kept, and as many of those equal to t as are missing. Counts are of integers, so
+the result is exact.
 
 This is done twice: first for the largest logit of each block of 64, then for the logits of the blocks that were found.
 
@@ -21,9 +21,10 @@ from triton import language as tl
 
 from .case import Case
 from .rows import BLOCK, Requests, Scratch, edited_row
+from .search import ordinal
 
 # By how many values are looked at: a program has them all in registers.
-_WARPS = {4096: 8, 8192: 8}
+_WARPS = {4096: 8}
 
 
 @triton.jit
@@ -54,19 +55,17 @@ def _leaders_kernel(
         value = tl.load(base + place, mask=place < vocab, other=float("-inf"))
     else:
         value = tl.load(peaks + row * num_blocks + place, mask=place < num_blocks, other=float("-inf"))
-    # Zeros of both signs are equal.
-    bits = tl.where(value == 0.0, 0.0, value).to(tl.int32, bitcast=True)
-    ordinal = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    key = ordinal(value)
     # The threshold over the lowest integer, bit by bit; `over` values are greater than it.
     low, step, over = tl.zeros((), tl.int64), tl.full((), 2**31, tl.int64), tl.zeros((), tl.int32)
     for _ in range(32):
-        count = tl.sum((ordinal >= (low + step - 2**31).to(tl.int32)).to(tl.int32), 0)
+        count = tl.sum((key >= (low + step - 2**31).to(tl.int32)).to(tl.int32), 0)
         low = tl.where(count >= WIDTH, low + step, low)
         over = tl.where(count >= WIDTH, over, count)
         step = step >> 1
     least = (low - 2**31).to(tl.int32)
-    equal = (ordinal == least).to(tl.int32)
-    keep = (ordinal > least) | ((equal > 0) & (tl.cumsum(equal, 0) <= WIDTH - over))
+    equal = (key == least).to(tl.int32)
+    keep = (key > least) | ((equal > 0) & (tl.cumsum(equal, 0) <= WIDTH - over))
     at = own * WIDTH + tl.cumsum(keep.to(tl.int32), 0) - 1
     tl.store(found + at, place, mask=keep)
     if INSIDE:
@@ -102,5 +101,5 @@ def signatures() -> list[Case]:
             _WARPS[count],
             3,
         )
-        for width, inside, count in ((64, False, 4096), (64, True, 64 * BLOCK), (128, True, 128 * BLOCK))
+        for width, inside, count in ((64, False, 4096), (64, True, 64 * BLOCK))
     ]

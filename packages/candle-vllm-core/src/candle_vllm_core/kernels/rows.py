@@ -51,6 +51,8 @@ class Requests(NamedTuple):
     """With top-p or min-p, or a top-k of 64 at most."""
     wide: Tensor
     """With a larger top-k."""
+    most: int
+    """The largest top-k of the wide rows; 0 if there are none."""
 
 
 class Scratch(NamedTuple):

@@ -2,15 +2,17 @@
 
 The token is the one on which a number from 0 to below 1 falls when the interval is divided by probability. Rows without
 a cut stand on it in the order of ids. With the weights of blocks s_b * exp((peak_b - best) / temperature), the block is
-found by running sums over blocks, the token by those within it. Rows with top-k, top-p or min-p are drawn from their
-`width` likeliest tokens, in the order of their likelihood, of equals in that of ids: the sum of all that come before a
-token is summed for each by comparing it with every other. With w = exp((logit - best) / temperature) in float64:
+found by running sums over blocks, the token by those within it. Rows with top-p, min-p or a small top-k are drawn from
+their NARROW likeliest tokens, in the order of their likelihood, of equals in that of ids: the sum of all that come
+before a token is summed for each by comparing it with every other. With w = exp((logit - best) / temperature) in
+float64:
 
     nucleus: the first n with sum(w_1 .. w_n) >= top_p * (sum(w_1 .. w_k) after top-k, else the sum over the vocabulary)
     likely:  w >= min_p
 
-If more than all of them are left, the row is drawn in `nucleus`. Temperature 0 takes the first of the likeliest. A
-row's result depends on nothing but its own logits and numbers; kernels follow each other, and none waits for the host.
+If more than all of them are left, the row is drawn in `nucleus`; rows with a larger top-k are drawn in `topk`.
+Temperature 0 takes the first of the likeliest. A row's result depends on nothing but its own logits and numbers;
+kernels follow each other, and none waits for the host.
 
 waiting  [n] int32: whether a row with cuts is to be drawn in `nucleus`
 all others as in `rows` and `leaders`
@@ -39,11 +41,12 @@ from .rows import (
     finish,
     number_of,
 )
+from .topk import draw_topk
 
-NARROW, WIDE = 64, 128
+NARROW = 64
 """How many of the likeliest tokens rows with cuts are drawn from."""
-# Tokens that are compared with all others at once, and warps: as many as registers hold.
-_COMPARED = {NARROW: (32, 4), WIDE: (16, 4)}
+# Tokens that are compared with all others at once: as many as registers hold.
+_COMPARED = 32
 
 
 @triton.jit
@@ -214,24 +217,22 @@ def draw(logits: Tensor, requests: Requests) -> Drawn:
             *drawn, *scratch, logits, requests.numbers, requests.places, requests.counts, requests.whole, vocab,
             logits.stride(0), scratch.stats.shape[1], **shape, BLOCK=BLOCK, num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
-    _draw_cut(drawn, logits, scratch, requests, requests.narrow, NARROW)
-    _draw_cut(drawn, logits, scratch, requests, requests.wide, WIDE)
+    if len(requests.narrow):
+        _draw_narrow(drawn, logits, scratch, requests, requests.narrow)
+    if len(requests.wide):
+        draw_topk(drawn, logits, scratch, requests, requests.wide)
     return drawn
 
 
-def _draw_cut(drawn: Drawn, logits: Tensor, scratch: Scratch, requests: Requests, rows: Tensor, width: int) -> None:
-    if not len(rows):
-        return
-    tokens, values = leaders(logits, scratch, requests, rows, width)
+def _draw_narrow(drawn: Drawn, logits: Tensor, scratch: Scratch, requests: Requests, rows: Tensor) -> None:
+    tokens, values = leaders(logits, scratch, requests, rows, NARROW)
     waiting = torch.empty(len(rows), dtype=torch.int32, device=logits.device)
-    compared, warps = _COMPARED[width]
     _cut_kernel[(len(rows),)](
         *drawn, waiting, tokens, values, *scratch[1:], logits, requests.numbers, requests.places, requests.counts, rows,
-        logits.shape[1], logits.stride(0), scratch.stats.shape[1], **_shape(scratch), WIDTH=width, COMPARED=compared,
-        num_warps=warps, enable_fp_fusion=True,
+        logits.shape[1], logits.stride(0), scratch.stats.shape[1], **_shape(scratch), WIDTH=NARROW,
+        COMPARED=_COMPARED, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
-    if width == NARROW:
-        draw_nuclei(drawn, logits, scratch, requests, rows, waiting)
+    draw_nuclei(drawn, logits, scratch, requests, rows, waiting)
 
 
 def _shape(scratch: Scratch) -> dict[str, int]:
@@ -254,8 +255,8 @@ def signatures() -> list[Case]:
     whole = {name: kind for name, kind in types.items() if name not in ("waiting", "tokens", "values")} | {
         "work": "*fp32"
     }
-    found = [Case("sampling without cuts", _whole_kernel, whole, {**shape, "BLOCK": BLOCK}, 8, 3)]
-    for width, (compared, warps) in _COMPARED.items():
-        constants = {**shape, "WIDTH": width, "COMPARED": compared}
-        found.append(Case(f"sampling with cuts, {width} tokens", _cut_kernel, types, constants, warps, 3))
-    return found
+    cut = {**shape, "WIDTH": NARROW, "COMPARED": _COMPARED}
+    return [
+        Case("sampling without cuts", _whole_kernel, whole, {**shape, "BLOCK": BLOCK}, 8, 3),
+        Case("sampling with cuts", _cut_kernel, types, cut, 4, 3),
+    ]

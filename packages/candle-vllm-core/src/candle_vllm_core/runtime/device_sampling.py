@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels.rows import DRAWN, MOST_TOKENS, NOT_FINITE, Drawn, Requests
-from ..kernels.sampling import NARROW, WIDE, draw
+from ..kernels.sampling import NARROW, draw
 from ..types import GenerationParams
 from . import sampling
 from .adjust import Kept, SamplingRow, checked_mask, has_penalties, known_tokens
@@ -32,6 +33,14 @@ from .logprobs import RowLogprobs, raw_logprobs
 
 IN_PROMPT = np.int32(-(2**31))
 FEWEST_SLOTS = 8
+
+
+class _Way(IntEnum):
+    """The rows that `Requests` lists together."""
+
+    WHOLE = 0
+    NARROW = 1
+    WIDE = 2
 
 
 class Prepared(NamedTuple):
@@ -76,8 +85,7 @@ class DeviceSampler:
     @staticmethod
     def takes(params: GenerationParams, vocab_size: int) -> bool:
         """Whether a request can be drawn by the kernels."""
-        top_k = params.effective_top_k
-        return vocab_size <= MOST_TOKENS and (top_k is None or top_k <= WIDE or top_k >= vocab_size)
+        return vocab_size <= MOST_TOKENS
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, rows: Sequence[SamplingRow]) -> sampling.Sampled:
@@ -109,12 +117,14 @@ class DeviceSampler:
         lists = _Lists(len(rows))
         errors = [self._collect(lists, place, row) for place, row in enumerate(rows)]
         ways = [_way(row.params, self._vocab_size) for row in rows]
-        by_way = [[place for place, way in enumerate(ways) if way == wanted] for wanted in (0, NARROW, WIDE)]
+        by_way = [[place for place, way in enumerate(ways) if way == wanted] for wanted in _Way]
         listed = np.array([place for way in by_way for place in way], dtype=np.int64)
         # One transfer for all: each is paid for by itself.
         whole = self._sent(np.concatenate([numbers.view(np.int64).ravel(), lists.places.ravel(), listed]))
         sizes = [numbers.size, lists.places.size, *map(len, by_way)]
         its_numbers, places, *of_ways = whole.split_with_sizes(sizes)
+        as_whole, narrow, wide = (way.int() for way in of_ways)
+        top_ks = (rows[place].params.effective_top_k for place in by_way[_Way.WIDE])
         tokens, amounts = lists.edits()
         masks = torch.stack(lists.masks) if lists.masks else torch.empty(0, 1, dtype=torch.int32)
         requests = Requests(
@@ -125,7 +135,10 @@ class DeviceSampler:
             self._sent(masks.numpy()),
             self._counts.table,
             lists.num_edited,
-            *(way.int() for way in of_ways[:3]),
+            as_whole,
+            narrow,
+            wide,
+            max((top_k or 0 for top_k in top_ks), default=0),
         )
         return Prepared(requests, errors)
 
@@ -266,14 +279,14 @@ def _numbers(row: SamplingRow, vocab_size: int) -> tuple[float, ...]:
     )
 
 
-def _way(params: GenerationParams, vocab_size: int) -> int:
-    """How many of its likeliest tokens a row is drawn from; 0: there is no cut. As in `sampling`."""
+def _way(params: GenerationParams, vocab_size: int) -> _Way:
+    """How a row is drawn."""
     top_k = params.effective_top_k
     if params.greedy:
-        return 0
+        return _Way.WHOLE
     if top_k is not None and top_k < vocab_size:
-        return NARROW if top_k <= NARROW else WIDE
-    return NARROW if params.top_p < 1.0 or params.min_p else 0
+        return _Way.NARROW if top_k <= NARROW else _Way.WIDE
+    return _Way.NARROW if params.top_p < 1.0 or params.min_p else _Way.WHOLE
 
 
 def _ban(tokens: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

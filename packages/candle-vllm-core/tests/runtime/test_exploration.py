@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from exploration import WORLDS, explore, small
 
-AHEAD = ("no window", "a window beside", "recurrent states")
+AHEAD = ("no window", "a window beside", "recurrent states", "the host keeps states")
 
 
 @pytest.fixture(autouse=True)
@@ -24,4 +24,5 @@ def test_whatever_happens_in_a_small_world_nothing_is_lost_nobody_starves_and_an
     seen = explore(small(world, 2 if ahead else world.most, ahead=ahead))
     record_property("exploration", {"world": name, **{key: str(n) for key, n in dataclasses.asdict(seen).items()}})
     assert seen.states >= 100 and seen.transitions > seen.states
+    assert (seen.returns > 0) is ("host_blocks" in world.size)
     assert seen.hits > 0 or not world.size.get("cache", True) or world.size.get("recurrent")

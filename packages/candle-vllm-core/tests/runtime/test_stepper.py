@@ -198,9 +198,11 @@ class AnyOrder(RuleBasedStateMachine):
         whole=st.booleans(),
         recurrent=st.booleans(),
         chunk=st.none() | st.integers(1, 4),
-        host_blocks=st.integers(0, 5),
+        host=st.tuples(st.integers(0, 5), st.integers(0, 2)),
     )
-    def groups(self, more: dict[int, int], whole: bool, recurrent: bool, chunk: int | None, host_blocks: int) -> None:
+    def groups(
+        self, more: dict[int, int], whole: bool, recurrent: bool, chunk: int | None, host: tuple[int, int]
+    ) -> None:
         self.harness = Harness(
             num_blocks=6,
             block_size=2,
@@ -211,7 +213,8 @@ class AnyOrder(RuleBasedStateMachine):
             recurrent=recurrent,
             longest=12,
             ahead=self.ahead,
-            host_blocks=host_blocks,
+            host_blocks=host[0],
+            host_states=host[1],
         )
 
     @rule(

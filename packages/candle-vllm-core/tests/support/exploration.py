@@ -44,6 +44,8 @@ class Explored:
     states: int = 0
     transitions: int = 0
     preemptions: int = 0
+    returns: int = 0
+    """From the host's memory."""
     hits: int = 0
     """Starts that found a prefix."""
     waits: int = 0
@@ -101,7 +103,7 @@ def play(world: World, way: Sequence[Action], seen: Explored) -> Harness:
     for action in way[:-1]:
         perform(world, harness, action)
     harness.runner.watch = watch
-    before = harness.scheduler.preemptions
+    before, back = harness.scheduler.preemptions, harness.stepper.stats().swaps_in
     perform(world, harness, way[-1])
     try:
         harness.check()
@@ -109,6 +111,7 @@ def play(world: World, way: Sequence[Action], seen: Explored) -> Harness:
     except (AssertionError, RuntimeError) as error:
         raise AssertionError(f"{error} after {way} in {world}") from error
     seen.preemptions += harness.scheduler.preemptions - before
+    seen.returns += harness.stepper.stats().swaps_in - back
     if way[-1][0] == "step":
         seen.hits += any(request.num_cached for request in harness.scheduler.started)
         seen.waits += any(waits(harness, request) for request in harness.scheduler.waiting)
@@ -151,7 +154,7 @@ def state_of(harness: Harness) -> State:
             tuple(block if block == FREED else names[index].setdefault(block, len(names[index])) for block in table)
             for index, table in enumerate(request.block_tables)
         )
-        requests.append((*of_request(request), tables, state_in(harness, request)))
+        requests.append((*of_request(request), tables, state_in(harness, request), kept(harness, request)))
     free = tuple(
         tuple(names[index].setdefault(block, len(names[index])) for block in pool._free)
         for index, pool in enumerate(pools)
@@ -178,6 +181,18 @@ def of_request(request: Request) -> tuple[Any, ...]:
 
 def state_in(harness: Harness, request: Request) -> int | None:
     return None if request.state_slot is None else harness.runner.states[request.state_slot]
+
+
+def kept(harness: Harness, request: Request) -> tuple[Any, ...]:
+    """What the host has of a request that was preempted."""
+    if (swapped := request.swapped) is None:
+        return ()
+    hosts = [
+        [None if host is None else tuple(harness.runner.host[group, host]) for host in table]
+        for group, table in enumerate(swapped.tables)
+    ]
+    state = None if swapped.state is None else harness.runner.host_states[swapped.state]
+    return swapped.num_tokens, *map(tuple, hosts), state
 
 
 def contents(harness: Harness, index: int, names: Sequence[Mapping[int, int]]) -> tuple[Any, ...]:
@@ -218,6 +233,12 @@ WORLDS: dict[str, World] = {
     "a window alone": World(menu=ALIKE, most=2, size={"chunk": 2, "more": {3: 3}, "whole": False}),
     "two windows": World(menu=ALIKE, most=2, size={"num_blocks": 6, "chunk": 5, "batch": 3, "more": {2: 5, 4: 5}}),
     "recurrent states": World(menu=ALIKE, most=2, size={"num_blocks": 4, "chunk": 2, "recurrent": True}),
+    "the host keeps blocks": World(
+        menu=ALIKE, most=2, size={"num_blocks": 4, "chunk": 2, "cache": False, "host_blocks": 3}
+    ),
+    "the host keeps states": World(
+        menu=ALIKE, most=2, size={"num_blocks": 4, "chunk": 2, "recurrent": True, "host_blocks": 3, "host_states": 1}
+    ),
     "states alone": World(menu=ALIKE, most=2, size={"chunk": 2, "recurrent": True, "whole": False}),
 }
 """Small worlds of every kind of memory; if not said otherwise, blocks have two tokens and two requests run at once."""

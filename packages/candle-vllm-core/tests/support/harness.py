@@ -44,11 +44,12 @@ class Harness:
         cache: bool = True,
         ahead: bool = False,
         host_blocks: int = 0,
+        host_states: int = 0,
     ) -> None:
         """`more` groups have a window, and so many blocks; without `whole` they are alone.
 
         `ahead`: a step is made while the one before is computed, as late as a device may. `host_blocks` of each group
-        are there for those that are preempted.
+        and `host_states` are there for those that are preempted.
         """
         groups = ({None: num_blocks} if whole else {}) | (more or {})
         self.sizes = KVSizes(
@@ -58,7 +59,7 @@ class Harness:
             num_states=batch if recurrent else 0,
         )
         self.has_states, self.chunk = recurrent, chunk
-        self.kv = KVBlocks(self.sizes, prefix_cache=cache, host_blocks=host_blocks)
+        self.kv = KVBlocks(self.sizes, prefix_cache=cache, host_blocks=host_blocks, host_states=host_states)
         self.runner = LateRunner(self.sizes) if ahead else NullRunner(self.sizes)
         self.runner.watch = self.check_writes
         self.scheduler = Watched(self.kv, max_batch_size=batch, chunk_size=chunk)

@@ -84,6 +84,7 @@ class NullRunner:
         self.states = [POISON] * sizes.num_states
         self.host: dict[tuple[int, int], list[int]] = {}
         """By group and number the host's blocks."""
+        self.host_states: dict[int, int] = {}
         self.moved: list[Move] = []
         self.steps: list[Step] = []
         self.forgotten: list[int] = []
@@ -131,6 +132,10 @@ class NullRunner:
                         self.slots[group][slots] = self.host[group, place]
                     else:
                         self.host[group, place] = self.slots[group][slots]
+            if move.state is not None and move.back:
+                self.states[move.state.block] = self.host_states[move.state.host]
+            elif move.state is not None:
+                self.host_states[move.state.host] = self.states[move.state.block]
 
     def sync(self) -> None:
         """Wait until everything is computed: it is."""

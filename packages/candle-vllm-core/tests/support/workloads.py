@@ -74,5 +74,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "a window alone": {"batch": 6, "chunk": 7, "longest": 50, "more": {5: 14}, "whole": False},
     "little memory, and the host's": {"num_blocks": 14, "batch": 6, "chunk": 7, "longest": 50, "host_blocks": 10},
     "recurrent": {"num_blocks": 20, "batch": 6, "chunk": 7, "longest": 50, "recurrent": True},
+    "recurrent, and the host's": {
+        **{"num_blocks": 20, "batch": 6, "chunk": 7, "longest": 50, "recurrent": True},
+        **{"host_blocks": 14, "host_states": 3},
+    },
     "uncut": {"num_blocks": 24, "batch": 4, "chunk": None, "longest": 60},
 }

@@ -54,12 +54,18 @@ class KVBlocks:
     """Gives requests their blocks and states and takes them back; shares blocks of those that begin alike."""
 
     def __init__(
-        self, sizes: KVSizes, *, prefix_cache: bool = True, fingerprint: bytes = b"", host_blocks: int = 0
+        self,
+        sizes: KVSizes,
+        *,
+        prefix_cache: bool = True,
+        fingerprint: bytes = b"",
+        host_blocks: int = 0,
+        host_states: int = 0,
     ) -> None:
         """Everything is free. A model with recurrent states has no prefix cache: a state is only of whole sequences.
 
         `fingerprint` stands for the model: blocks of one with another fingerprint are never found. So many
-        `host_blocks` of each group are for those that were preempted, unless the model has recurrent states.
+        `host_blocks` of each group, and `host_states`, are for those that were preempted.
         """
         self.block_size = sizes.block_size
         self.prefix_cache = prefix_cache and not sizes.num_states
@@ -67,7 +73,7 @@ class KVBlocks:
         self._sizes, self._fingerprint = sizes, fingerprint
         self._has_states = sizes.num_states > 0
         self._slides = any(window is not None for window in sizes.windows)
-        self._host_blocks = 0 if self._has_states else host_blocks
+        self._host_blocks, self._host_states = host_blocks, host_states
         self.reset()
 
     def reset(self) -> None:
@@ -78,7 +84,7 @@ class KVBlocks:
             for window, count in zip(sizes.windows, sizes.num_blocks, strict=True)
         ]
         self._free_states = list(range(sizes.num_states))
-        self._host = HostBlocks(len(self._groups), self._host_blocks)
+        self._host = HostBlocks(len(self._groups), self._host_blocks, self._host_states)
         self._moves: list[Move] = []
 
     @property
@@ -160,53 +166,56 @@ class KVBlocks:
             return False
         for group, table in zip(self._groups, prefix.tables, strict=True):
             group.pool.share(_held(table))
+        request.state_slot = self._free_states.pop() if self._has_states else None
         self._bring_back(request, prefix)
         for group, table in zip(self._groups, prefix.tables, strict=True):
             missing = group.num_missing(table, request.num_tokens) if group.window is None else 0
             table += group.pool.allocate(missing)
         request.block_tables = [array("q", table) for table in prefix.tables]
         request.num_computed = prefix.num_tokens
-        request.state_slot = self._free_states.pop() if self._has_states else None
         return True
 
     def _bring_back(self, request: Request, prefix: Prefix) -> None:
         """Let what a request needs of its host blocks come back; the others are given back, for it goes on now."""
-        if request.swapped is None:
+        swapped = request.swapped
+        if swapped is None:
             return
         pairs = []
-        for group, table, hosts in zip(self._groups, prefix.tables, request.swapped.tables, strict=True):
+        for group, table, hosts in zip(self._groups, prefix.tables, swapped.tables, strict=True):
             places = [place for place, block in enumerate(table) if block == AWAY]
             blocks = group.pool.allocate(len(places))
             for place, block in zip(places, blocks, strict=True):
                 table[place] = block
             pairs.append([Pair(table[place], host) for place in places if (host := hosts[place]) is not None])
-        if any(pairs):
-            self._moves.append(Move(request, True, pairs))
+        state = _pair(request.state_slot, swapped.state)
+        if any(pairs) or state is not None:
+            self._moves.append(Move(request, True, pairs, state))
         self.drop_swapped(request)
 
     def swap_out(self, request: Request) -> bool:
         """Keep what a request has computed in the host's memory, if there is room; it still holds its blocks."""
         full = -(-request.num_computed // self.block_size)
         tables = [table[:full] for table in request.block_tables]
-        taken = self._host.take([len(_held(table)) for table in tables]) if full and self._host_blocks else None
+        taken = self._host.take([len(_held(table)) for table in tables], state=self._has_states) if full else None
         if taken is None:
             return False
-        pairs = [list(map(Pair, _held(table), hosts)) for table, hosts in zip(tables, taken, strict=True)]
-        left = [iter(hosts) for hosts in taken]
+        pairs = [list(map(Pair, _held(table), hosts)) for table, hosts in zip(tables, taken.tables, strict=True)]
+        left = [iter(hosts) for hosts in taken.tables]
         request.swapped = Swapped(
             request.num_computed,
             [
                 [None if block == FREED else next(its) for block in table]
                 for table, its in zip(tables, left, strict=True)
             ],
+            taken.state,
         )
-        self._moves.append(Move(request, False, pairs))
+        self._moves.append(Move(request, False, pairs, _pair(request.state_slot, taken.state)))
         return True
 
     def drop_swapped(self, request: Request) -> None:
         """Take back what a request has in the host's memory."""
         if request.swapped is not None:
-            self._host.give(request.swapped.tables)
+            self._host.give(request.swapped)
             request.swapped = None
 
     def take_moves(self) -> list[Move]:
@@ -347,6 +356,11 @@ class _Group:
         if first < last:
             self.pool.release(table[first:last])
             table[first:last] = array("q", [FREED]) * (last - first)
+
+
+def _pair(slot: int | None, host: int | None) -> Pair | None:
+    """Where a recurrent state lies and where the host keeps it, if there is one."""
+    return None if slot is None or host is None else Pair(slot, host)
 
 
 def _held(table: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ConfigError
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
@@ -93,10 +94,24 @@ def sequences_at_once(sizes: KVSizes, load: Load) -> int:
     return min(fits)
 
 
-def host_blocks(memory: int, needs: KVNeeds, sizes: KVSizes) -> int:
-    """How many blocks of each group fit into so many bytes of the host's memory; no more than the cache has."""
-    fitting = memory // max(sizes.block_size * needs.bytes_per_token, 1)
-    return min(fitting, max(sizes.num_blocks, default=0))
+class HostRoom(NamedTuple):
+    """What the host's memory has room for."""
+
+    blocks: int
+    """Of each group."""
+    states: int
+
+
+def host_room(memory: int, needs: KVNeeds, sizes: KVSizes) -> HostRoom:
+    """What fits into so many bytes of the host's memory; no more than the cache has.
+
+    Recurrent states get at most half of it where there are blocks too: a sequence that was preempted needs both.
+    """
+    for_states = memory // 2 if needs.bytes_per_token else memory
+    states = min(for_states // needs.state_bytes, sizes.num_states) if needs.state_bytes else 0
+    left = memory - states * needs.state_bytes
+    fitting = left // max(sizes.block_size * needs.bytes_per_token, 1)
+    return HostRoom(min(fitting, max(sizes.num_blocks, default=0)), states)
 
 
 def divide(memory: int, needs: KVNeeds, load: Load) -> KVSizes:

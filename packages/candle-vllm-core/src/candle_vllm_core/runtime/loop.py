@@ -138,7 +138,8 @@ class EngineLoop:
             runner.kv_sizes,
             prefix_cache=config.enable_prefix_cache,
             fingerprint=runner.fingerprint,
-            host_blocks=runner.host_blocks,
+            host_blocks=runner.host.blocks,
+            host_states=runner.host.states,
         )
         chunk_size = config.prefill_chunk_size if config.enable_chunked_prefill else None
         mixed = config.mixed_chunk_size or (MIXED_ON_CPU if runner.device.type == "cpu" else None)

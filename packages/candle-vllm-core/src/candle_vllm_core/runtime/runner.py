@@ -34,7 +34,7 @@ from .device import (
 )
 from .graphs import DecodeGraphs, capture_on, refillable
 from .kv import KVSizes
-from .kv_memory import Load, host_blocks
+from .kv_memory import Load, host_room
 from .logits import Rows
 from .logprobs import PromptTarget, RowLogprobs, prompt_targets, raw_logprobs
 from .masks import Masks
@@ -96,8 +96,8 @@ class ModelRunner:
                 self.kv_sizes = plan.kv_sizes
             self._backend = self._cached(config, plan, self.kv_sizes)
             swap = config.kv_swap_memory if computes_beside(self.device) else 0
-            self.host_blocks = host_blocks(swap, plan.needs, self.kv_sizes)
-            self._swap = SwapMemory(self._backend.cache, spec.groups(), self.host_blocks)
+            self.host = host_room(swap, plan.needs, self.kv_sizes)
+            self._swap = SwapMemory(self._backend.cache, spec.groups(), self.host)
             self._describe(config, source, plan)
         finally:
             source.close()
@@ -268,7 +268,7 @@ class ModelRunner:
 
     @lack_of_memory_as_memory_error
     def move(self, moves: Sequence[Move]) -> None:
-        """Copy blocks between the cache and the host's memory."""
+        """Copy blocks and recurrent states between the cache and the host's memory."""
         self._swap.move(moves)
 
     def forget(self, request_id: int) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from .. import spec as s
 
-LIBRARIES, OF_INTEGERS = 24_000_000, 12_000_000
-"""Code of libraries that is read in where it is first run, and the threads and tables of an engine; more for 8 bits."""
+LIBRARIES, OF_INTEGERS, OF_EXPERTS = 24_000_000, 1_000_000, 4_000_000
+"""Code of libraries that is read in where it is first run, and the threads and tables of an engine; more for 8 bits, and
+for a mixture of experts."""
 MACHINE_CODE = 700_000
 """What oneDNN makes for a matrix of one shape and a number of rows, with or without a residual, and keeps."""
 TOKENIZER = 300
@@ -25,7 +26,9 @@ def overhead_bytes(spec: s.Decoder, *, native: bool, quantized: bool) -> int:
     """
     products = 2 if native and not quantized else 1
     code = MACHINE_CODE * products * len(set(_shapes(spec)))
-    return LIBRARIES + OF_INTEGERS * quantized + code + TOKENIZER * spec.vocab
+    experts = any(isinstance(layer.feed_forward, s.Sparse) for layer in spec.layers)
+    libraries = LIBRARIES + OF_INTEGERS * quantized + OF_EXPERTS * experts
+    return libraries + code + TOKENIZER * spec.vocab
 
 
 def _shapes(spec: s.Decoder) -> Iterator[tuple[int, int]]:

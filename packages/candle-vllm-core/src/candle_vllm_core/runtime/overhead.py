@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from .. import spec as s
 
 LIBRARIES, OF_INTEGERS, OF_EXPERTS = 24_000_000, 1_000_000, 4_000_000
-"""Code of libraries that is read in where it is first run, and the threads and tables of an engine; more for 8 bits, and
-for a mixture of experts."""
+"""Code of libraries that is read in where it is first run, and the threads and tables of an engine; more for 8 bits and
+for experts."""
 MACHINE_CODE = 700_000
 """What oneDNN makes for a matrix of one shape and a number of rows, with or without a residual, and keeps."""
 TOKENIZER = 300

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from allocated import allocations
-from attending import grouped, latent, of
+from attending import grouped, latent, of, recurrent
 from checkpoints import save_model
 from paged import layout
 from recorded import Recorder, record_on_a_cpu
@@ -42,7 +42,7 @@ def triton_backend(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="steps are computed on a CPU here")
-@pytest.mark.parametrize("name", ["llama", "gemma3"])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3-next"])
 def test_recorded_steps_over_kernels_give_the_same_tokens(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,8 +69,13 @@ def test_recorded_steps_over_kernels_give_the_same_tokens(
 @pytest.mark.parametrize("longest", [40, 700, 5000])
 @pytest.mark.parametrize(
     "spec",
-    [of(grouped(4, 2, 16)), of(grouped(4, 2, 16), grouped(8, 2, 32, 300), grouped(4, 4, 16)), of(latent(16, 24, 8))],
-    ids=["one kind", "three kinds", "latent"],
+    [
+        of(grouped(4, 2, 16)),
+        of(grouped(4, 2, 16), grouped(8, 2, 32, 300), grouped(4, 4, 16)),
+        of(latent(16, 24, 8)),
+        of(recurrent(), grouped(4, 2, 16), recurrent()),
+    ],
+    ids=["one kind", "three kinds", "latent", "recurrent"],
 )
 def test_what_recorded_passes_keep_is_counted(spec: Decoder, longest: int) -> None:
     cpu, counts = torch.device("cpu"), sizes(13)[::-1]
@@ -78,7 +83,9 @@ def test_what_recorded_passes_keep_is_counted(spec: Decoder, longest: int) -> No
         cpu, spec, num_blocks=(1,) * len(spec.groups()), block_size=16, dtype=torch.bfloat16, num_states=1
     )
     one = [torch.tensor([0])]
-    layouts = [layout([one * count] * len(spec.groups()), [0] * count, [1] * count, 16) for count in counts]
+    layouts = [
+        layout([one * count] * len(spec.groups()), [0] * count, [1] * count, 16, None, [0] * count) for count in counts
+    ]
     kept: list[TritonPass] = []
     held = allocations(lambda: kept.extend(backend.plan(step, longest) for step in layouts))[-1]
     assert held == backend.pass_bytes(counts, longest) > 0

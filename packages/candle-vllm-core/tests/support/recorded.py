@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from candle_vllm_core.attention.backend import Layout, States
+from candle_vllm_core.attention.backend import Layout, States, recorded_rows
 from candle_vllm_core.attention.reference import ReferenceBackend, ReferencePass
 from candle_vllm_core.runtime import loop, plan, runner
 from candle_vllm_core.spec import Attention, LatentAttention
@@ -19,14 +23,20 @@ class RefilledPass:
     def __init__(self, backend: ReferenceBackend, layout: Layout, longest: int | None) -> None:
         self._backend, self._longest, self._sequences = backend, longest, len(layout.seq_lens)
         self.positions = layout.positions
-        self._pass: ReferencePass = backend.plan(layout)
+        self._places = torch.empty(self._sequences, dtype=torch.int64) if backend.cache.states else None
+        self._fill(layout)
+
+    def _fill(self, layout: Layout) -> None:
+        self._pass: ReferencePass = self._backend.plan(layout)
+        if self._places is not None:
+            self._places.copy_(torch.tensor(layout.state_slots, dtype=torch.int64))
 
     def refill(self, layout: Layout) -> bool:
         if self._longest is None or len(layout.seq_lens) != self._sequences or max(layout.seq_lens) > self._longest:
             return False
         if layout.positions.data_ptr() != self.positions.data_ptr():
             raise ValueError("the tensors of a recorded step moved")
-        self._pass = self._backend.plan(layout)
+        self._fill(layout)
         return True
 
     def attend(
@@ -44,7 +54,7 @@ class RefilledPass:
         return self._pass.destination(layer)
 
     def recurrent(self, layer: int) -> States:
-        return self._pass.recurrent(layer)
+        return States(*self._backend.cache.states[layer], recorded_rows(self._sequences), self._places)
 
 
 class RefillableReference:
@@ -57,8 +67,8 @@ class RefillableReference:
         return RefilledPass(self._backend, layout, longest)
 
     def pass_bytes(self, sequences: Sequence[int], longest: int) -> int:
-        """Nothing is kept: each pass is made anew."""
-        return 0
+        """Each pass is made anew, but for the places of recurrent states."""
+        return sum(sequences) * 8 if self._backend.cache.states else 0
 
 
 class Recorder:
@@ -77,9 +87,43 @@ class Recorder:
         return replay
 
 
-def record_on_a_cpu(patch: pytest.MonkeyPatch, *, ahead: bool = False) -> Recorder:
+class Tape(Recorder):
+    """Records what is done to tensors, as a GPU does: the same operations on the same memory, and nothing of Python."""
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        with Operations() as done:
+            work()
+
+        def replay() -> None:
+            for operation, arguments, options, result in done.calls:
+                again = operation(*arguments, **options)
+                for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+        return super().__call__(replay)
+
+
+class Operations(TorchDispatchMode):
+    """Notes every operation that torch does, with what it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("the host waits for the device in what is to be recorded")
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+
+def record_on_a_cpu(patch: pytest.MonkeyPatch, *, ahead: bool = False, recorder: Recorder | None = None) -> Recorder:
     """Let engines that are opened from now on record their steps of answers."""
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     for module in (plan, runner):
         patch.setattr(module, "capture_on", lambda device: recorder)
         patch.setattr(module, "refillable", RefillableReference)

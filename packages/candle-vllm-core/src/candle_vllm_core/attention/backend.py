@@ -72,6 +72,10 @@ class Rows(NamedTuple):
     """Whether they begin the sequence: its state is zero, whatever is in the slot."""
 
 
+NOWHERE = -1
+"""Stands for the slot of a recurrent state that only the device knows."""
+
+
 def rows_of(layout: Layout) -> Iterator[Rows]:
     """Whose tokens are where, if sequences have recurrent states."""
     stop = 0
@@ -80,6 +84,11 @@ def rows_of(layout: Layout) -> Iterator[Rows]:
         start, stop = stop, stop + new
         if new:
             yield Rows(slot, start, stop, new == length)
+
+
+def recorded_rows(count: int) -> list[Rows]:
+    """Those of a recorded step of so many answers; `States.places` says where their states lie."""
+    return [Rows(NOWHERE, row, row + 1, False) for row in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,23 @@ class States:
     """[slots, value_heads, key_dim, value_dim], float32"""
     sequences: Sequence[Rows]
     """in the order of their rows, only those that have tokens in this step"""
+    places: Tensor | None = None
+    """[sequences] int64, the slots of these sequences, where only the device knows them: in a recorded step"""
+
+    def take(self, index: int) -> tuple[Tensor, Tensor]:
+        """The states of the sequence at this index, to be changed where they lie and then `put` back."""
+        if self.places is None:
+            slot = self.sequences[index].slot
+            return self.conv[slot], self.memory[slot]
+        place = self.places[index : index + 1]
+        return self.conv.index_select(0, place)[0], self.memory.index_select(0, place)[0]
+
+    def put(self, index: int, conv: Tensor, memory: Tensor) -> None:
+        """Keep what became of the states of the sequence at this index."""
+        if self.places is not None:
+            place = self.places[index : index + 1]
+            self.conv.index_copy_(0, place, conv[None])
+            self.memory.index_copy_(0, place, memory[None])
 
 
 class Pass(Protocol):

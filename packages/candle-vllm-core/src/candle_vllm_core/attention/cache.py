@@ -68,6 +68,12 @@ class KVCache:
         """Fill slots [tokens] that are read before they are written, with anything finite."""
         self.layers[layer].index_fill_(0, slots, 0)
 
+    def clear_state(self, slot: int) -> None:
+        """Let a recurrent state be that of a sequence that has not begun, in all layers."""
+        for pair in self.states.values():
+            for tensor in pair:
+                tensor[slot].zero_()
+
     def slots(self, layer: int, start: int, length: int) -> tuple[Tensor, Tensor]:
         """Keys [1, kv_heads, length, key_dim] and values [.., key_dim] of neighbouring slots, as views.
 

@@ -21,7 +21,7 @@ from ..kernels import latent, parts
 from ..kernels.cache import write
 from ..kernels.tiles import tiles
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
-from .backend import Layout, States, rows_of
+from .backend import Layout, States, recorded_rows, rows_of
 from .cache import KVCache
 from .work import Items, Sequences, cut, most_parts
 
@@ -107,6 +107,7 @@ class TritonBackend:
         found = scratch = 0
         for count in sequences:
             found += prod(_tables_shape(count, longest, self.cache.block_size)) * len(self.groups) * NUMBER
+            found += count * PLACE if self.cache.states else 0
             for kind in self.kinds([1]):
                 room = Room.of(kind, count, longest)
                 found += room.numbers * NUMBER
@@ -117,6 +118,8 @@ class TritonBackend:
 
 NUMBER = 4
 """Bytes of an int32, and of a float32."""
+PLACE = 8
+"""Bytes of the place of a recurrent state, an int64."""
 
 
 class Room(NamedTuple):
@@ -199,7 +202,12 @@ class TritonPass:
         self.positions = layout.positions
         self._cache, self._longest = backend.cache, longest
         self._most_programs = None if longest is None else _most_programs(backend.cache.device)
-        self._sequences, self._rows = len(layout.seq_lens), list(rows_of(layout))
+        self._sequences = len(layout.seq_lens)
+        self._rows = list(rows_of(layout)) if longest is None else recorded_rows(self._sequences)
+        self._places: Tensor | None = None
+        if longest is not None and backend.cache.states:
+            self._places = torch.empty(self._sequences, dtype=torch.int64, device=backend.cache.device)
+        self._fill_places(layout)
         self._slots = list(layout.slot_mapping)
         self._group = {layer: index for index, group in enumerate(backend.groups) for layer in group.layers}
         room = max(layout.seq_lens, default=0) if longest is None else longest
@@ -227,7 +235,7 @@ class TritonPass:
         self._fill_tables(layout)
         for part in self._parts:
             part.refill(layout)
-        self._rows = list(rows_of(layout))
+        self._fill_places(layout)
         return True
 
     def attend(
@@ -274,7 +282,12 @@ class TritonPass:
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""
-        return States(*self._cache.states[layer], self._rows)
+        return States(*self._cache.states[layer], self._rows, self._places)
+
+    def _fill_places(self, layout: Layout) -> None:
+        if self._places is not None:
+            slots = np.array(layout.state_slots, dtype=np.int64)
+            self._places.copy_(_sendable(slots, self._places.device), non_blocking=True)
 
     def _fill_tables(self, layout: Layout) -> None:
         for tables, given in zip(self._tables, layout.block_tables, strict=True):

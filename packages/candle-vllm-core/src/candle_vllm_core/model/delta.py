@@ -93,12 +93,13 @@ class DeltaNet(nn.Module):
         inner = self.inner(x)
         found = x.new_empty(x.shape[0], self.spec.value_heads * self.spec.value_dim)
         states = pass_.recurrent(self.index)
-        for row in states.sequences:
-            conv, memory = states.conv[row.slot], states.memory[row.slot]
+        for index, row in enumerate(states.sequences):
+            conv, memory = states.take(index)
             if row.is_first:
                 conv.zero_()
                 memory.zero_()
             found[row.start : row.stop] = self._sequence(inner[row.start : row.stop], conv, memory)
+            states.put(index, conv, memory)
         result: Tensor = self.out(found, residual)
         return result
 

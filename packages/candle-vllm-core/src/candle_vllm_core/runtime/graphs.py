@@ -112,17 +112,20 @@ class DecodeGraphs:
         capture: Capture,
         *,
         kv_sizes: KVSizes,
+        has_states: bool,
         sequences: int,
         longest: int,
         vocab: int,
         device: torch.device,
     ) -> None:
-        """`backend` keeps one block more in each group than `kv_sizes` says; that one is nobody's.
+        """`backend` keeps one block more in each group than `kv_sizes` says, and one recurrent state more if the model
+        `has_states`; those are nobody's.
 
         `sequences` is the most that run at once, `longest` the most tokens of one.
         """
         self._model, self._backend, self._capture, self._longest = model, backend, capture, longest
         self._block_size, self._blocks = kv_sizes.block_size, kv_sizes.num_blocks
+        self._nobodys_state = [kv_sizes.num_states] if has_states else []
         self.left = sizes(sequences)
         """Those that are still to be recorded, the next one last."""
         self._recorded: dict[int, _Recorded] = {}
@@ -212,6 +215,7 @@ class DecodeGraphs:
             ],
             query_lens=[*layout.query_lens, *[1] * more],
             seq_lens=[*layout.seq_lens, *[1] * more],
+            state_slots=[*layout.state_slots, *self._nobodys_state * more],
         )
 
 

@@ -214,7 +214,7 @@ def _recorded(
     config: EngineConfig, spec: DecoderSpec, needs: KVNeeds, load: Load, fixed: _Fixed, dtype: torch.dtype
 ) -> int:
     """The bytes of tensors that steps are recorded on, with what belongs to nobody; 0 if none is recorded."""
-    if not config.enable_cuda_graph or needs.state_bytes or capture_on(fixed.device) is None:
+    if not config.enable_cuda_graph or capture_on(fixed.device) is None:
         return 0
     groups = len(needs.windows)
     empty = choose_backend(
@@ -228,7 +228,7 @@ def _recorded(
     backend = refillable(empty)
     if backend is None:
         return 0
-    nobodys = KVSizes(block_size=load.block_size, windows=needs.windows, num_blocks=(1,) * groups)
+    nobodys = KVSizes(block_size=load.block_size, windows=needs.windows, num_blocks=(1,) * groups, num_states=1)
     return taken(nobodys, needs) + held_bytes(
         backend, sequences=load.sequences, longest=load.length, groups=groups, vocab=spec.vocab
     )

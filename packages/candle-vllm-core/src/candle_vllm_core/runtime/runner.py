@@ -149,14 +149,15 @@ class ModelRunner:
         )
 
     def _cached(self, config: EngineConfig, plan: Plan, sizes: KVSizes) -> Backend:
-        """Attention over a KV cache; where steps are recorded, each group has one block more, which is nobody's."""
+        """Attention over a KV cache; where steps are recorded, one block of each group and one state are nobody's."""
+        more = plan.recorded > 0
         return choose_backend(
             self.device,
             plan.spec,
-            num_blocks=[count + (plan.recorded > 0) for count in sizes.num_blocks],
+            num_blocks=[count + more for count in sizes.num_blocks],
             block_size=sizes.block_size,
             dtype=self._dtype,
-            num_states=sizes.num_states,
+            num_states=sizes.num_states + more,
             fp8=config.kv_cache_dtype == "fp8",
         )
 
@@ -172,7 +173,7 @@ class ModelRunner:
 
     def _largest_recorded(self, config: EngineConfig, plan: Plan) -> Callable[[], None]:
         """Computes the largest of the steps that are recorded, on a cache in which there is only what is nobody's."""
-        sizes = replace(plan.kv_sizes, num_blocks=(0,) * len(plan.kv_sizes.num_blocks))
+        sizes = replace(plan.kv_sizes, num_blocks=(0,) * len(plan.kv_sizes.num_blocks), num_states=0)
         graphs = self._recording(self._cached(config, plan, sizes), plan.load, sizes, plan.load.length)
         return graphs.largest() if graphs is not None else lambda: None
 
@@ -181,11 +182,13 @@ class ModelRunner:
         capture, filled = capture_on(self.device), refillable(backend)
         if capture is None or filled is None:
             return None
+        backend.cache.clear_state(sizes.num_states)
         return DecodeGraphs(
             self._model,
             filled,
             capture,
             kv_sizes=sizes,
+            has_states=bool(backend.cache.states),
             sequences=load.sequences,
             longest=longest,
             vocab=self._model.spec.vocab,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tiny_models import open_engine, save_tokenizer
 
 from candle_vllm_core import EngineConfig, GenerationParams, OutOfMemoryError, plan
 from candle_vllm_core.runtime import runner
+from candle_vllm_core.runtime.graphs import DecodeGraphs
 from candle_vllm_core.runtime.kv_memory import Load
 from candle_vllm_core.runtime.profile import _new_tokens, counted_memory, largest_step
 from candle_vllm_core.runtime.runner import ModelRunner
@@ -150,6 +152,28 @@ def test_a_device_without_memory_for_the_largest_step_is_opened_with_what_was_pr
 
     loaded = opened(paths["llama"], monkeypatch, Full(64 * MEBIBYTE))
     assert "will be in parts" in caplog.text and loaded.kv_sizes.num_blocks[0] > 0
+
+
+@pytest.mark.parametrize("part", ["__init__", "largest"])
+def test_what_recorded_steps_compute_in_is_predicted_where_it_cannot_be_measured(
+    paths: dict[str, Path], part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_on_a_cpu(monkeypatch)
+    measured = opened(paths["llama"], monkeypatch, Counted(64 * MEBIBYTE, peak=5)).info.memory
+    failed: list[str] = []
+    right = getattr(DecodeGraphs, part)
+
+    def once(*arguments: Any, **options: Any) -> Any:
+        if not failed:
+            failed.append(part)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(DecodeGraphs, part, once)
+    loaded = opened(paths["llama"], monkeypatch, Counted(64 * MEBIBYTE, peak=5))
+    assert failed and "will be in parts" in caplog.text and loaded._graphs is not None
+    assert loaded.info.memory is not None and measured is not None
+    assert loaded.info.memory.graph_bytes > measured.graph_bytes > 5
 
 
 def test_a_step_that_finds_no_memory_fails_no_request(paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

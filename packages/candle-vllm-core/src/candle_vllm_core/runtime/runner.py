@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -163,12 +164,9 @@ class ModelRunner:
 
     def _measured(self, config: EngineConfig, plan: Plan, counted: DeviceMemory) -> Plan:
         """The plan for what the weights really leave, and the largest steps really take."""
-        peak = _peak(
-            counted,
-            lambda: largest_step(self._model, self._sampler, plan.spec, plan.load, self._dtype, self.device),
-            plan.memory.activation_bytes,
-        )
-        pool = _peak(counted, self._largest_recorded(config, plan), plan.pool) if plan.recorded else 0
+        step = partial(largest_step, self._model, self._sampler, plan.spec, plan.load, self._dtype, self.device)
+        peak = _peak(counted, lambda: step, plan.memory.activation_bytes)
+        pool = _peak(counted, lambda: self._largest_recorded(config, plan), plan.pool) if plan.recorded else 0
         return plan.measured(config, self.device, left=counted.free(), peak=peak, pool=pool)
 
     def _largest_recorded(self, config: EngineConfig, plan: Plan) -> Callable[[], None]:
@@ -293,10 +291,10 @@ class Single:
         return self._runner.logits(self._step, self.tokens, rows, self._plan)
 
 
-def _peak(counted: DeviceMemory, work: Callable[[], None], predicted: int) -> int:
-    """The most that a step takes; what was predicted, where it finds too little memory."""
+def _peak(counted: DeviceMemory, ready: Callable[[], Callable[[], None]], predicted: int) -> int:
+    """The most that a step takes, beyond what it takes to be ready; what was predicted, where it finds too little."""
     try:
-        return counted.peak_of(work)
+        return counted.peak_of(ready())
     except torch.OutOfMemoryError as error:
         logger.warning("the largest step cannot be computed at once, and will be in parts: %s", error)
         return predicted

@@ -59,9 +59,8 @@ def test_zeros_of_both_signs_are_equal(device: torch.device) -> None:
     logits = torch.zeros(6, 300)
     logits[:, ::2] = -0.0
     logits[3:, 200:] = 1.0
-    rows = [Row(GenerationParams(top_k=150, top_p=(1.0, 0.5)[number % 2]), id=number) for number in range(6)]
-    for number, row in enumerate(rows):
-        row.seed = 7 * number
+    params = [GenerationParams(top_k=150), GenerationParams(top_k=150, top_p=0.5, min_p=1.0)]
+    rows = [Row(params[number % 2], id=number, seed=7 * number) for number in range(6)]
     check(logits, rows, device)
 
 
@@ -81,20 +80,22 @@ def test_a_number_on_a_border_draws_the_token_after_it(places: list[int], top_k:
 
 
 def test_lists_are_the_likeliest_tokens_in_the_order_of_ids(device: torch.device) -> None:
-    vocab, top_ks = 9001, [65, 200, 8999, 2, 100, 129]
-    rows = [Row(GenerationParams(top_k=max(top_k, 65)), id=number) for number, top_k in enumerate(top_ks)]
+    vocab, top_ks = 9001, [65, 200, 8999, 100, 77, 129, 100]
+    rows = [Row(GenerationParams(top_k=top_k), id=number) for number, top_k in enumerate(top_ks)]
     logits = random_logits(len(rows), vocab).round(decimals=1)
-    logits[1, ::3], logits[2], logits[4, 50:] = -math.inf, 0.5, -math.inf
+    logits[1, ::3], logits[2], logits[3, 50:] = -math.inf, 0.5, -math.inf
+    logits[4], logits[6] = math.nan, math.nan
     on_device = logits.to(device)
     requests = DeviceSampler(vocab, [EOS], device).prepare(rows).requests
     tokens, values = topk.lists(on_device, adjust(on_device, requests), requests, requests.wide)
     assert tokens.shape == (len(rows), 9024)
-    for number, row in enumerate(rows):
-        top_k = row.params.effective_top_k
+    for number in (0, 1, 2, 3, 5):
+        top_k = top_ks[number]
         right = logits[number].sort(descending=True, stable=True).indices[:top_k].sort().values
         assert torch.equal(tokens[number, :top_k].cpu().long(), right)
         assert torch.equal(values[number, :top_k].cpu(), logits[number, right])
         assert values[number, top_k:].isnan().all()
+    assert (tokens[4, 77:] == tokens[0, 65]).all()
 
 
 def test_fewer_tokens_than_top_k_may_be_left(device: torch.device) -> None:

@@ -36,13 +36,18 @@ def ordinal(x):
 
 
 @triton.jit
+def float_of(key):
+    """The float with this ordinal."""
+    return (key ^ ((key >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _weight(key, best, inverse, KIND: tl.constexpr):
     """What a token with this key weighs."""
     if KIND == COUNTED:
         weight = 1.0
     elif KIND == WEIGHED:
-        x = (key ^ ((key >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
-        weight = tl.exp((x.to(tl.float64) - best) * inverse)
+        weight = tl.exp((float_of(key).to(tl.float64) - best) * inverse)
     else:
         weight = key.to(tl.float32, bitcast=True).to(tl.float64)
     return weight
@@ -54,7 +59,7 @@ def measured(base, best, inverse, at, length, KIND: tl.constexpr, TILE: tl.const
     place = at + tl.arange(0, TILE)
     x = tl.load(base + place, mask=place < length, other=float("-inf"))
     if KIND == COUNTED:
-        key, weight = ordinal(x), (place < length).to(tl.int32)
+        key, weight = ordinal(x), tl.full((TILE,), 1, tl.int32)
     elif KIND == WEIGHED:
         key, weight = ordinal(x), tl.exp((x.to(tl.float64) - best) * inverse)
     else:
@@ -89,7 +94,7 @@ def beginning(base, best, inverse, length, target, lowest, highest, KIND: tl.con
 
     All tokens with the key `lowest` or more weigh so much, and none is over `highest`.
     """
-    # All from `low` on reach the target, all from `high` on do not; a token has low's key, one has that below high.
+    # All from `low` on reach the target, all from `high` on do not.
     low, high, over = lowest.to(tl.int64), highest.to(tl.int64) + 1, tl.zeros((), tl.float64)
     while high - low > 1:
         middle = (low + (high - low) // 2).to(tl.int32)

@@ -23,7 +23,7 @@ from triton import language as tl
 
 from .case import Case
 from .rows import BLOCK, Drawn, Requests, Scratch, edited_row, finish, number_of
-from .search import COUNTED, HIGHEST, LOWEST, WEIGHED, beginning, mass, measured, on_edge
+from .search import COUNTED, HIGHEST, LOWEST, WEIGHED, beginning, float_of, mass, measured, on_edge
 
 TILE, LISTED_TILE = 4096, 1024
 """Tokens of a row, or of a list, that are looked at once. Most lists are short."""
@@ -59,12 +59,15 @@ def _list_kernel(
     edge, on = beginning(base, 0, 1, vocab, top_k, lowest, highest, COUNTED, TILE)
     at_edge, before = tl.zeros((), tl.int32), tl.zeros((), tl.int32)
     for at in range(0, vocab, TILE):
-        token, key, inside = measured(base, 0, 1, at, vocab, COUNTED, TILE)
+        token, key, weight = measured(base, 0, 1, at, vocab, COUNTED, TILE)
         equal = (key == edge).to(tl.int32)
-        keep = (inside > 0) & ((key > edge) | ((equal > 0) & (at_edge + tl.cumsum(equal, 0) <= on)))
-        place = own * most + before + tl.cumsum(keep.to(tl.int32), 0) - 1
-        tl.store(listed + place, token, mask=keep)
-        tl.store(values + place, tl.load(base + token, mask=keep), mask=keep)
+        # Never a token past the end: there are more than top-k, and they come first.
+        keep = (key > edge) | ((equal > 0) & (at_edge + tl.cumsum(equal, 0) <= on))
+        number = before + tl.cumsum(keep.to(tl.int32), 0) - 1
+        # Of a row with NaN, which is over all edges, more would be kept.
+        inside = keep & (number < top_k)
+        tl.store(listed + own * most + number, token, mask=inside)
+        tl.store(values + own * most + number, float_of(key), mask=inside)
         at_edge += tl.sum(equal, 0)
         before += tl.sum(keep.to(tl.int32), 0)
 

@@ -28,11 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     most = asked.requests
     logging.disable(logging.CRITICAL)
-    columns = ("states", "ways", "preemptions", "prefixes found", "waits for one", "steps to the end", "seconds")
-    table = Table("world", *columns, title=f"Small worlds with up to {most} requests")
+    columns = ("states", "ways", "preemptions", "came back", "prefixes found", "waits for one", "steps to the end")
+    table = Table("world", *columns, "seconds", title=f"Small worlds with up to {most} requests")
     for name, world in WORLDS.items():
         began = time.monotonic()
         seen = explore(small(world, most, ahead=asked.ahead))
-        counts = (seen.states, seen.transitions, seen.preemptions, seen.hits, seen.waits, seen.longest_way)
+        met = seen.preemptions, seen.returns, seen.hits, seen.waits
+        counts = (seen.states, seen.transitions, *met, seen.longest_way)
         table.add_row(name, *(f"{count:,}" for count in counts), f"{time.monotonic() - began:.0f}")
     Console().print(table)

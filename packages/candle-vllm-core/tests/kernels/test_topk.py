@@ -110,6 +110,7 @@ def test_kernels_draw_as_the_reference_and_say_what_is_wrong_with_a_row(device: 
     vocab, rows = 1300, rows_of(with_top_k([129, 1299]), 1300)
     logits = random_logits(len(rows), vocab, scale=1.0)
     logits[1], logits[3, 7], logits[4, 1299], logits[5, ::2] = -math.inf, math.nan, math.inf, -math.inf
+    logits[0, 7], logits[6] = math.nan, math.nan
     sampler = DeviceSampler(vocab, [EOS], device)
     right = reference.draw(logits, DeviceSampler(vocab, [EOS], torch.device("cpu")).prepare(rows).requests)
     found = sampler.draw(logits.to(device), sampler.prepare(rows))

@@ -94,7 +94,7 @@ def beginning(base, best, inverse, length, target, lowest, highest, KIND: tl.con
 
     All tokens with the key `lowest` or more weigh so much, and none is over `highest`.
     """
-    # All from `low` on reach the target, all from `high` on do not.
+    # All from `low` on reach the target, all from `high` on do not. They come nearer whatever the sums are, even NaN.
     low, high, over = lowest.to(tl.int64), highest.to(tl.int64) + 1, tl.zeros((), tl.float64)
     while high - low > 1:
         middle = (low + (high - low) // 2).to(tl.int32)
@@ -103,8 +103,8 @@ def beginning(base, best, inverse, length, target, lowest, highest, KIND: tl.con
         for at in range(0, length, TILE):
             place, key, weight = measured(base, best, inverse, at, length, KIND, TILE)
             reached += tl.where(key >= middle, weight, 0)
-            up = tl.minimum(up, tl.where(key >= middle, key, HIGHEST))
-            down = tl.maximum(down, tl.where(key < middle, key, LOWEST))
+            up = tl.where(key >= middle, tl.minimum(up, key), up)
+            down = tl.where(key < middle, tl.maximum(down, key), down)
         total = tl.sum(reached, 0).to(tl.float64)
         if total >= target:
             low = tl.min(up, 0).to(tl.int64)

@@ -122,9 +122,8 @@ def _topk_kernel(
     if least > edge:
         edge, on = least - 1, lowest * 0
     whole = mass(values, best, inverse, count, edge, on, WEIGHED, TILE)
-    # What weighs more than a number weighs the next one or more.
-    over = ((uniform * whole).to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)
-    target = tl.minimum(over, whole)
+    # What weighs more than a number weighs the next one or more; the product is below the whole, rounded too.
+    target = ((uniform * whole).to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)
     found, number = beginning(values, best, inverse, count, target, edge, highest, WEIGHED, TILE)
     number = tl.where(found == edge, tl.minimum(number, on), number)
     token = tl.load(listed + tl.maximum(on_edge(values, best, inverse, count, found, number, WEIGHED, TILE), 0))

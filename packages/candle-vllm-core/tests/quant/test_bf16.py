@@ -67,6 +67,7 @@ def test_tensors_that_do_not_fit_the_matrix_are_refused(quantized: bool) -> None
         (normal(2, 32), bias, residual),
         (x, bias[:-1], residual),
         (x, bias.float(), residual),
+        (x, normal(96, 2)[:, 0], residual),
         (x, bias, residual[:1]),
         (x, bias, residual.float()),
     ):
@@ -99,3 +100,11 @@ def test_integers_are_the_same_bits_as_without_our_own_code(
         for shift in (None, bias):
             for added in (None, residual):
                 assert torch.equal(own.matmul(x, shift, added), plain.matmul(x, shift, added))
+
+
+@pytest.mark.parametrize("columns", [64, 72, 896])
+def test_a_number_that_is_none_makes_its_row_none_in_integers_too(columns: int) -> None:
+    weight, x = int8.quantize(DenseWeight(normal(64, columns))), normal(3, columns, seed=1)
+    x[1, columns - 3] = torch.nan
+    found = weight.matmul(x)
+    assert found[1].isnan().all() and found[[0, 2]].isfinite().all()

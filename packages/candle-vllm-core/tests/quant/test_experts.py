@@ -83,6 +83,7 @@ def test_experts_in_one_call_are_the_same_bits_as_one_by_one(quantized: bool, bi
     stack = random(len(COUNTS), ROWS, 42, dtype=torch.bfloat16)
     experts = [store(DenseWeight(matrix)) for matrix in stack]
     biases = random(len(COUNTS), ROWS, dtype=torch.bfloat16) if biased else None
+    assert LoopedExperts(experts, biases)._native is not None
     for counts in (COUNTS, [0, 70, 0, 0, 0, 200, 1, 5]):
         x = random(sum(counts), 42, dtype=torch.bfloat16)
         parts = zip(experts, x.split_with_sizes(counts), biases if biases is not None else [None] * 8, strict=True)
@@ -122,3 +123,5 @@ def test_tensors_that_do_not_fit_the_experts_are_refused() -> None:
     x = random(4, COLUMNS, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="2 of 33 numbers for each of 2 tokens"):
         experts.gather(x, routing, weights, [random(1, ROWS, dtype=torch.bfloat16)])
+    with pytest.raises(ValueError, match="2 of 33 numbers for each of 2 tokens"):
+        experts.gather(x, routing._replace(order=routing.order[:2]), weights)

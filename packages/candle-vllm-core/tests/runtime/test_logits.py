@@ -157,3 +157,16 @@ def test_a_rows_bits_do_not_depend_on_where_it_lies_or_on_how_many_there_are(thr
             assert torch.equal(logits[first:stop].clone().log_softmax(-1), logprobs[first:stop])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_what_a_program_has_as_its_default_type_is_its_own_affair(default: torch.dtype) -> None:
+    logits = random_rows(4097, 3).to(torch.bfloat16)
+    torch.set_default_dtype(default)
+    try:
+        found = Rows.of(logits)
+        places = transforms.likeliest(found)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.peaks.dtype == torch.float32
+    assert places[:, 0].tolist() == [row.index(max(row)) for row in logits.tolist()]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from candle_vllm_core.attention import backend_over
-from candle_vllm_core.attention.backend import AttentionBackend, Layout
+from candle_vllm_core.attention.backend import AttentionBackend, BlockTables, Layout
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.reference import ReferenceBackend
 from candle_vllm_core.model.decoder import Decoder
@@ -45,11 +45,17 @@ def layout(
             )
             for each in tables
         ],
-        block_tables=[[t[: -(-stop // block_size)] for t, stop in zip(each, stops, strict=True)] for each in tables],
+        block_tables=[_block_tables(each, [-(-stop // block_size) for stop in stops]) for each in tables],
         query_lens=[stop - start for start, stop in zip(starts, stops, strict=True)],
         seq_lens=list(stops),
         state_slots=state_slots,
     )
+
+
+def _block_tables(tables: Sequence[Tensor], lengths: Sequence[int]) -> BlockTables:
+    """As a step has them: the beginnings of the tables, one after the other."""
+    parts = [table[:length] for table, length in zip(tables, lengths, strict=True)]
+    return BlockTables(torch.cat([torch.zeros(0, dtype=torch.int64), *parts]), lengths)
 
 
 def moved(step: Layout, device: torch.device) -> Layout:

@@ -209,7 +209,8 @@ def test_a_shard_that_vanishes_after_opening_is_an_error_of_its_tensor(single: P
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is known on Linux")
 def test_a_file_is_mapped_anew_so_that_what_was_read_is_let_go(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safetensors, "MOST_MAPPED", 1)
+    for name in ("MOST_MAPPED", "MAPPED_PER_TENSOR"):
+        monkeypatch.setattr(safetensors, name, 0)
     source = open_source(single)
     stored = {name: tensor.clone() for name, tensor in load_file(single / "model.safetensors").items()}
     first = source.tensor("lm_head.weight")

@@ -21,7 +21,7 @@ from .ops import TORCH_OPS, Ops
 
 MOST_NAMES = 8
 RETURNED_AFTER = 1 << 26
-"""Bytes."""
+"""So many bytes are loaded before what was freed is handed back."""
 HEAD = "lm_head.weight"
 WITHOUT_EFFECT = ("rotary_emb.inv_freq",)
 

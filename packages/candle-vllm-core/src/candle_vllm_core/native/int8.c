@@ -1,4 +1,5 @@
 /* Activations as 8-bit integers. */
+#include <math.h>
 #include "lanes.h"
 #include "parallel.h"
 
@@ -13,9 +14,13 @@ typedef struct {
 static void round_row(const bf16 *x, uint8_t *rounded, float *largest, long columns) {
     const __m512 zero = _mm512_setzero_ps();
     __m512 most = zero;
-    for (long c = 0; c < columns; c += 16)
-        most = _mm512_max_ps(most, _mm512_abs_ps(wide_some(x + c, lanes(columns - c))));
-    *largest = _mm512_reduce_max_ps(most);
+    __mmask16 wrong = 0;
+    for (long c = 0; c < columns; c += 16) {
+        __m512 v = wide_some(x + c, lanes(columns - c));
+        wrong |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        most = _mm512_max_ps(most, _mm512_abs_ps(v));
+    }
+    *largest = wrong ? NAN : _mm512_reduce_max_ps(most);
     __m512 factor = *largest > 0 ? _mm512_set1_ps(127.0f / *largest) : zero;
     for (long c = 0; c < columns; c += 16) {
         __mmask16 some = lanes(columns - c);

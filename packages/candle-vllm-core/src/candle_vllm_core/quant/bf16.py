@@ -21,7 +21,7 @@ SPANS = (1024, 512, 2048, 256, 4096, 128, 64)
 """Columns that oneDNN may sum up at once."""
 
 Product = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-"""x [tokens, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all bfloat16."""
+"""x [tokens, columns], bias [rows] or none, residual [.., rows] or none, to [.., rows]; all of one type."""
 Shape = tuple[int, int]
 
 
@@ -29,13 +29,16 @@ def check_product(x: Tensor, bias: Tensor | None, residual: Tensor | None, shape
     """What C would read past the end of.
 
     Raises:
-        ValueError: a tensor has another shape than the matrix [rows, columns] asks, or is not bfloat16.
+        ValueError: a tensor has another shape than the matrix [rows, columns] asks, or is not bfloat16, or the bias's
+            numbers lie apart.
     """
     for tensor, right in ((x, (x.shape[0], shape[1])), (bias, (shape[0],)), (residual, (x.shape[0], shape[0]))):
         if tensor is not None and (tensor.shape != right or tensor.dtype != torch.bfloat16):
             raise ValueError(
                 f"a matrix {list(shape)} asks for bfloat16 {list(right)}, not {tensor.dtype} {list(tensor.shape)}"
             )
+    if bias is not None and not bias.is_contiguous():
+        raise ValueError(f"a matrix {list(shape)} asks for bfloat16 that lie side by side as its bias")
 
 
 class Bf16Product:

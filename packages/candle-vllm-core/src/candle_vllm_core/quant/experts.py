@@ -127,7 +127,8 @@ class NativeExperts:
     def combine(self, given: Tensor, order: Tensor, weights: Tensor, added: Sequence[Tensor]) -> Tensor:
         """See `ExpertStack.gather`; all but the weights are bfloat16, and `added` are two at most."""
         (tokens, choices), dim = weights.shape, self._first.rows
-        if given.shape != (tokens * choices, dim) or any(each.shape != (tokens, dim) for each in added):
+        shapes = [(tokens * choices, dim), (tokens * choices,), *[(tokens, dim)] * len(added)]
+        if [each.shape for each in (given, order, *added)] != shapes:
             raise ValueError(f"{list(given.shape)} are not {choices} of {dim} numbers for each of {tokens} tokens")
         places = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)))
         kept = [each.contiguous() for each in (given, places, weights.float(), *added)]
@@ -140,9 +141,9 @@ class NativeExperts:
 
 def _native(experts: Sequence[Weight], biases: Tensor | None) -> NativeExperts | None:
     """The experts in our own code, if it takes all of their matrices."""
-    found = library()
-    if found is None or (biases is not None and biases.dtype != torch.bfloat16):
+    if biases is not None and (biases.dtype != torch.bfloat16 or not biases.is_contiguous()):
         return None
     each = [expert.matrix(None if biases is None else biases[number]) for number, expert in enumerate(experts)]
     matrices = [matrix for matrix in each if matrix is not None]
-    return NativeExperts(found, matrices) if len(matrices) == len(experts) else None
+    found = library() if len(matrices) == len(experts) else None
+    return None if found is None else NativeExperts(found, matrices)

@@ -195,7 +195,7 @@ def _shifted(scaled: Tensor) -> Tensor:
 def _rounded(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """The integers [rows, columns] and the scales [rows]."""
     rounded = torch.empty(tensor.shape, dtype=torch.int8)
-    scale = torch.empty(tensor.shape[0])
+    scale = torch.empty(tensor.shape[0], dtype=torch.float32)
     for start in range(0, tensor.shape[0], ROWS_AT_ONCE):
         part = tensor[start : start + ROWS_AT_ONCE].float()
         own = part.abs().amax(1).div_(LARGEST).clamp_(min=SMALLEST_SCALE)

@@ -1,4 +1,4 @@
-"""Matrices packed once for the matrix multiplication of oneDNN, which is what makes a CPU reach its memory's speed.
+"""Matrices packed once, as oneDNN multiplies them, which is what makes a CPU come near its memory's speed.
 
 The operations are private to torch, so they are tried when the first matrix of a type is packed; where they are missing
 or wrong, matrices stay plain.
@@ -80,3 +80,9 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None, added: Tensor | No
     else:
         result = torch.ops.mkldnn._linear_pointwise.binary(x, added, packed, bias, "add")
     return result
+
+
+@functools.cache
+def multiplies_here() -> bool:
+    """Whether packed matrices of a usual shape in bfloat16 are multiplied in our own code; tried once."""
+    return can_pack(torch.bfloat16) and PackedWeight(torch.ones(64, 1024, dtype=torch.bfloat16))._own is not None

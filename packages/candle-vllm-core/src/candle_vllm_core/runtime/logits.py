@@ -88,7 +88,7 @@ def _peaks(pieces: Tensor) -> Tensor:
     found = library() if pieces.dtype == torch.bfloat16 and pieces.device.type == "cpu" else None
     if found is None:
         return pieces.amax(-1).float()
-    peaks = torch.empty(pieces.shape[:-1])
+    peaks = torch.empty(pieces.shape[:-1], dtype=torch.float32)
     threads = torch.get_num_threads() if pieces.numel() >= ALONE else 1
     found.native_peaks(address(pieces), address(peaks), peaks.numel(), threads)
     return peaks

@@ -15,7 +15,7 @@ from ..model.build import as_stored
 from ..model.families import decoder_spec
 from ..model.ledger import Holding, weight_bytes
 from ..model.names import NameMap
-from ..native import library
+from ..quant.packed import multiplies_here
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
 from .activations import StepSize, activation_bytes
@@ -149,7 +149,7 @@ class _Fixed:
         tokens = load.length
         if config.enable_chunked_prefill:
             tokens = min(config.prefill_chunk_size, load.sequences * load.length)
-        native = holding.device.type == "cpu" and holding.dtype == torch.bfloat16 and library() is not None
+        native = holding.device.type == "cpu" and holding.dtype == torch.bfloat16 and multiplies_here()
         quantized = holding.quantization is not None
         step = StepSize(
             tokens=tokens,

@@ -21,8 +21,9 @@ MAX_JSON_BYTES = 64 * 2**20
 LOADABLE = ("F64", "F32", "F16", "BF16")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 OTHER_WEIGHTS = (*(f"*{ending}" for ending in PICKLED), "*.gguf")
-MOST_MAPPED = 1 << 23
-"""So many bytes of a file are read before it is mapped anew: what was read before needs no memory any more."""
+MOST_MAPPED, MAPPED_PER_TENSOR = 1 << 23, 1 << 15
+"""So many bytes of a file are read before it is mapped anew, or so many for each of its tensors, which takes as long as
+its header: what was read before needs no memory any more."""
 
 
 class SafetensorsSource:
@@ -40,6 +41,7 @@ class SafetensorsSource:
         self._files: dict[str, Path] = {}
         self._opened: dict[Path, Any] = {}
         self._read: dict[Path, int] = {}
+        self._counts: dict[Path, int] = {}
         for file, names in _files(path).items():
             self._add(file, names)
 
@@ -70,8 +72,9 @@ class SafetensorsSource:
 
     def _mapped(self, file: Path, size: int) -> Any:
         """A file, of which so many bytes are about to be read."""
-        read = self._read.get(file, MOST_MAPPED)
-        if read >= MOST_MAPPED:
+        most = max(MOST_MAPPED, self._counts[file] * MAPPED_PER_TENSOR)
+        read = self._read.get(file, most)
+        if read >= most:
             read, self._opened[file] = 0, safe_open(file, framework="pt")
         self._read[file] = read + size
         return self._opened[file]
@@ -92,6 +95,7 @@ class SafetensorsSource:
         if twice := sorted(self._entries.keys() & entries.keys()):
             raise ModelLoadError(f"{file.name} has {_some(twice)}, and so has another shard", twice)
         self._entries |= entries
+        self._counts[file] = len(entries)
         self._files |= dict.fromkeys(entries, file)
 
 

@@ -83,8 +83,8 @@ class DeviceSampler:
         self._counts = _Counts(vocab_size, device)
 
     @staticmethod
-    def takes(params: GenerationParams, vocab_size: int) -> bool:
-        """Whether a request can be drawn by the kernels."""
+    def takes(vocab_size: int) -> bool:
+        """Whether the kernels can draw from so many tokens."""
         return vocab_size <= MOST_TOKENS
 
     @torch.inference_mode()

@@ -108,7 +108,7 @@ class Sampler:
             raise ValueError(f"logits are {list(logits.shape)}, {[len(rows), self._vocab_size]} are needed")
         if not rows:
             return Sampled([], [], [])
-        if available(logits.device) and (kernels := self._chosen(rows, logits.device)) is not None:
+        if available(logits.device) and (kernels := self._chosen(logits.device)) is not None:
             return kernels.sample(logits, rows)
         sampled = Sampled([-1] * len(rows), [None] * len(rows), [NOT_FINITE] * len(rows))
         raw = Rows.of(logits)
@@ -131,7 +131,7 @@ class Sampler:
     def begin(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Begun:
         """As `sample`, without waiting where kernels draw and nobody asks for the likeliest tokens."""
         if rows and available(logits.device) and not any(row.params.top_logprobs for row in rows):
-            kernels = self._chosen(rows, logits.device)
+            kernels = self._chosen(logits.device)
             if kernels is not None:
                 return kernels.begin(logits, rows)
         sampled = self.sample(logits, rows)
@@ -143,11 +143,11 @@ class Sampler:
         if self._kernels is not None:
             self._kernels.forget(request_id)
 
-    def _chosen(self, rows: Sequence[SamplingRow], device: torch.device) -> DeviceSampler | None:
-        """What draws where the logits are, if it takes what all of the rows ask."""
+    def _chosen(self, device: torch.device) -> DeviceSampler | None:
+        """What draws where the logits are, if it takes so many tokens."""
         from .device_sampling import DeviceSampler
 
-        if not all(DeviceSampler.takes(row.params, self._vocab_size) for row in rows):
+        if not DeviceSampler.takes(self._vocab_size):
             return None
         if self._kernels is None:
             self._kernels = DeviceSampler(self._vocab_size, self._eos, device)

@@ -17,6 +17,7 @@ from torch import Tensor
 from candle_vllm_core import GenerationParams
 from candle_vllm_core.runtime.sampling import Sampler
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WAYS = {
     "greedy": GenerationParams(temperature=0),
     "temperature": GenerationParams(temperature=0.7),
@@ -48,13 +49,13 @@ class Row:
         return self.id
 
 
-def logits_of(rows: int, vocab: int, kind: str) -> Tensor:
+def logits_of(rows: int, vocab: int, kind: str, dtype: torch.dtype) -> Tensor:
     """[rows, vocab] random logits."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(rows, vocab, generator=generator) * (2 if kind == "peaked" else 3)
     for row in logits if kind == "peaked" else ():
         row[torch.randperm(vocab, generator=generator)[:200]] += torch.linspace(18, 4, 200)
-    return logits
+    return logits.to(dtype)
 
 
 def best_of(way: str, logits: Tensor, steps: int) -> float:
@@ -80,12 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64], help="sequences that draw at once")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20, help="of which the fastest counts")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the logits: that of the model")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     for kind in ("peaked", "flat"):
-        title = f"µs for a step's draws, {args.vocab:,} {kind} logits, {args.threads} threads, fastest of {args.steps}"
+        given = f"{args.vocab:,} {kind} {args.dtype} logits, {args.threads} threads"
+        title = f"µs for a step's draws, {given}, fastest of {args.steps}"
         table = Table("", *(f"batch {batch}" for batch in args.batch), title=title)
-        batches = [logits_of(batch, args.vocab, kind) for batch in args.batch]
+        batches = [logits_of(batch, args.vocab, kind, DTYPES[args.dtype]) for batch in args.batch]
         for way in WAYS:
             table.add_row(way, *(f"{best_of(way, logits, args.steps):,.0f}" for logits in batches))
         Console().print(table)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from .. import spec as s
 
-LIBRARIES, OF_INTEGERS, OF_EXPERTS = 24_000_000, 1_000_000, 4_000_000
+LIBRARIES, OF_INTEGERS, OF_EXPERTS = 24_000_000, 1_000_000, 5_000_000
 """Code of libraries that is read in where it is first run, and the threads and tables of an engine; more for 8 bits and
 for experts."""
 MACHINE_CODE = 700_000

@@ -6,6 +6,7 @@ answers of the embedded model to the questions that its training never draws are
 
 import argparse
 import logging
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ WAYS: dict[str, tuple[torch.dtype, Quantization | None]] = {
     "int8": (torch.bfloat16, "int8"),
 }
 TOKENS = 200
+SUPPORT = Path(__file__).parents[1] / "packages/candle-vllm-core/tests/support"
 
 
 def logits(path: Path, way: str) -> Tensor:
@@ -112,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("model", "bf16 error", "same token", "int8 error", "same token", title=f"Logits of {TOKENS} tokens")
     if args.large:
         table.add_row("Qwen2.5-0.5B's shape", *errors(model_directory()))
+    sys.path.append(str(SUPPORT))
     from checkpoints import save_model
     from variants import MODELS
 

@@ -7,6 +7,7 @@ from kernel_numbers import DTYPES, poison, random, tolerance
 from torch import Tensor
 
 from candle_vllm_core.kernels import reference_layers, rotary
+from candle_vllm_core.kernels.cache import FP8, write
 
 CPU = torch.device("cpu")
 TOKENS, SLOTS = 5, 11
@@ -134,6 +135,75 @@ def test_the_latent_is_normalised_and_ends_are_rotated(
     torch.testing.assert_close(cache, right_cache, atol=tolerance(dtype, 3), rtol=tolerance(dtype, 3), equal_nan=True)
 
 
+def fp8_cache(*shape: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """A cache full of NaN with its scales, and slots; the third token is written nowhere."""
+    cache, slots = cache_and_slots(*shape, dtype=torch.float32, device=device)
+    return cache.to(FP8), slots, torch.full((SLOTS, *shape[:2]), torch.nan, device=device)
+
+
+def same_bits(cache: Tensor, scales: Tensor, right: Tensor, right_scales: Tensor) -> None:
+    """What two caches in fp8 hold, and what neither was given."""
+    assert torch.equal(cache.view(torch.uint8), right.view(torch.uint8))
+    assert torch.equal(scales.view(torch.int32), right_scales.view(torch.int32))
+    assert scales.isnan().all((1, 2)).sum() == SLOTS - TOKENS + 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dim", "kv_heads", "normed"), [(24, 3, "plain"), (80, 1, "layer"), (128, 2, "rms")])
+def test_a_cache_in_fp8_gets_the_bits_that_are_written_by_themselves(
+    dtype: torch.dtype, dim: int, kv_heads: int, normed: str, device: torch.device
+) -> None:
+    heads, grown = 5, (torch.arange(TOKENS, device=device) * 9, 0.3, 10)
+    projected = random(TOKENS, (heads + 2 * kv_heads) * dim, dtype=dtype, device=device)
+    # Of very different sizes, and one that is nothing.
+    projected.view(TOKENS, -1, dim)[:, heads:].mul_(torch.logspace(-6, 3, 2 * kv_heads, device=device)[:, None])
+    projected[1, -dim:] = 0
+    norm = None if normed == "plain" else head_norm(heads + kv_heads, dim, device, bias=normed == "layer")
+    turned = angles(8, device)
+    apart = projected.new_empty(TOKENS, 2, kv_heads, dim)
+    q, (cache, slots, scales) = [], fp8_cache(2, kv_heads, dim, device=device)
+    for destination, own in (((apart, None), None), ((cache, slots), scales)):
+        q.append(
+            rotary.turn_heads(
+                projected,
+                heads,
+                destination,
+                angles=turned,
+                norm=norm,
+                centred=normed == "layer",
+                growth=grown,
+                scales=own,
+            )
+        )
+    assert torch.equal(*q)
+    right, _, right_scales = fp8_cache(2, kv_heads, dim, device=device)
+    write(right, slots, apart[:, 0], apart[:, 1], scales=right_scales)
+    same_bits(cache, scales, right, right_scales)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rank", "nope", "turning"), [(24, 16, 8), (512, 128, 64), (33, 4, 10)])
+def test_a_latent_in_fp8_gets_the_bits_that_are_written_by_themselves(
+    dtype: torch.dtype, rank: int, nope: int, turning: int, device: torch.device
+) -> None:
+    queries = random(TOKENS, 3, nope + turning, dtype=dtype, device=device)
+    compressed = random(TOKENS, rank + turning, dtype=dtype, device=device)
+    # The largest number is one of the latent's, or of the end's.
+    compressed[:2, rank:] *= 100
+    compressed[3] = 0
+    weight = random(rank, dtype=dtype, device=device)
+    apart = compressed.new_empty(TOKENS, 1, 1, rank + turning)
+    q, (cache, slots, scales) = [], fp8_cache(1, 1, rank + turning, device=device)
+    for destination, own in (((apart, None), None), ((cache, slots), scales)):
+        q.append(torch.zeros(TOKENS, 3, rank + turning, dtype=dtype, device=device))
+        turned = angles(turning, device)
+        rotary.turn_latent(q[-1], queries, compressed, destination, weight, EPS, angles=turned, scales=own)
+    assert torch.equal(*q)
+    right, _, right_scales = fp8_cache(1, 1, rank + turning, device=device)
+    write(right, slots, apart[:, 0], scales=right_scales)
+    same_bits(cache, scales, right, right_scales)
+
+
 def test_no_tokens_give_no_heads(device: torch.device) -> None:
     empty, slots = torch.empty(0, 6 * 16, device=device), torch.empty(0, dtype=torch.int64, device=device)
     cache = torch.zeros(SLOTS, 2, 1, 16, device=device)
@@ -163,8 +233,12 @@ FITTING: dict[str, Any] = {
         {"angles": (torch.ones(5, 1, 15), torch.ones(5, 1, 15))},
         {"angles": (torch.ones(4, 1, 16), torch.ones(4, 1, 16))},
         {"norm": (torch.ones(6, 16), None, EPS)},
+        {"scales": torch.ones(9, 2, 1)},
+        {"destination": (torch.ones(9, 2, 1, 16).to(FP8), torch.arange(5))},
+        {"destination": (torch.ones(9, 2, 1, 16).to(FP8), torch.arange(5)), "scales": torch.ones(9, 1, 1)},
+        {"destination": (torch.ones(9, 2, 1, 16).to(FP8), torch.arange(5)), "scales": torch.ones(9, 2, 1).half()},
     ],
-    ids=[*range(11)],
+    ids=[*range(15)],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     given = FITTING | change

@@ -6,12 +6,12 @@ import pytest
 import torch
 from checkpoints import save_model
 from kernel_errors import close
-from paged import Paged
+from paged import Caches, Paged
 from torch import Tensor
 
 from candle_vllm_core import spec as s
 from candle_vllm_core.attention.reference import ReferencePass
-from candle_vllm_core.attention.triton import TritonBackend
+from candle_vllm_core.attention.triton import TritonBackend, TritonPass
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
 from candle_vllm_core.model.device_ops import choose_ops
@@ -104,6 +104,32 @@ def test_keys_and_values_are_given_to_a_pass_that_writes_them(name: str, tmp_pat
         layout = paged.caches.layout({0: (0, LENGTH)}, tokens())
         found.append(decoder(layout.tokens, kind(paged.caches.backend.cache, layout, decoder.spec.groups())))
     assert torch.equal(*found)
+
+
+class ReluctantOverFp8(TritonPass):
+    """A pass that writes keys and values itself."""
+
+    def destination(self, layer: int) -> None:  # type: ignore[override]
+        return None
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+@pytest.mark.parametrize("name", ["qwen3", "deepseek-v3"])
+def test_what_is_written_in_fp8_as_heads_are_made_is_what_is_written_after(name: str, tmp_path: Path) -> None:
+    save_model(tmp_path, name)
+    decoder, found = load(tmp_path, TritonOps()), []
+    for kind in (TritonPass, ReluctantOverFp8):
+        over = Caches(decoder.spec, [LENGTH], 4, dtype=torch.float32, scattered=True, make=TritonBackend, fp8=True)
+        backend = over.backend
+        assert isinstance(backend, TritonBackend)
+        for start, stop in ((0, 5), (5, LENGTH - 1), (LENGTH - 1, LENGTH)):
+            layout = over.layout({0: (start, stop)}, tokens()[start:stop])
+            found.append(decoder(layout.tokens, kind(backend, layout, None)))
+        found += [*over.cache.scales.values(), *(layer.float() for layer in over.cache.layers.values())]
+    mine, theirs = found[: len(found) // 2], found[len(found) // 2 :]
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    assert not mine[0].isnan().any()
 
 
 @pytest.mark.parametrize("name", ["llama", "olmo2"])

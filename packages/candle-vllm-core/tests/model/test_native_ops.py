@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from candle_vllm_core import spec as s
-from candle_vllm_core.attention.backend import States
+from candle_vllm_core.attention.backend import Destination, States
 from candle_vllm_core.model.native_ops import NativeOps
 from candle_vllm_core.model.ops import TORCH_OPS, NormWeights, Ops
 from candle_vllm_core.model.rope import Rotary
@@ -32,10 +32,10 @@ class Into:
 
     positions = torch.zeros(0, dtype=torch.int64)
 
-    def __init__(self, place: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(self, place: Destination | None = None) -> None:
         self._place = place
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
+    def destination(self, layer: int) -> Destination | None:
         return self._place
 
     def attend(self, *given: object, **named: object) -> Tensor:
@@ -132,7 +132,7 @@ def test_keys_and_values_go_into_the_cache_and_nowhere_else() -> None:
     projected = normal(5, 8 * 40).bfloat16()
     right = native().heads(attention, projected, None, None, Into(), 0)
     cache, slots = torch.full((20, 2, 2, 40), torch.nan, dtype=torch.bfloat16), torch.tensor([19, 3, 4, 0, 11])
-    found = native().heads(attention, projected, None, None, Into((cache, slots)), 0)
+    found = native().heads(attention, projected, None, None, Into(Destination(cache, slots)), 0)
     assert right.k is not None
     assert right.v is not None
     assert (found.k, found.v) == (None, None)

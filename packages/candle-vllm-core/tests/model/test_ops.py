@@ -41,7 +41,7 @@ class WritesItself(TorchOps):
         q, k, v = super().heads(attention, projected, norm, angles, pass_, layer)
         destination = pass_.destination(layer)
         assert destination is not None and k is not None and v is not None
-        slots, own = destination
+        slots, own = destination[:2]
         slots[own] = torch.stack((k, v), 1)
         return Heads(q, None, None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from candle_vllm_core.attention.backend import Layout, States, recorded_rows
+from candle_vllm_core.attention.backend import Destination, Layout, States, recorded_rows
 from candle_vllm_core.attention.reference import ReferenceBackend, ReferencePass
 from candle_vllm_core.runtime import loop, plan, runner
 from candle_vllm_core.spec import Attention, LatentAttention
@@ -50,7 +50,7 @@ class RefilledPass:
     ) -> Tensor:
         return self._pass.attend(layer, attention, q, k, v, sinks)
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
+    def destination(self, layer: int) -> Destination | None:
         return self._pass.destination(layer)
 
     def recurrent(self, layer: int) -> States:

@@ -120,6 +120,17 @@ class States:
             self.memory.index_copy_(0, place, memory[None])
 
 
+class Destination(NamedTuple):
+    """Where keys and values of a step's tokens are written in one layer."""
+
+    cache: Tensor
+    """the layer's slots, as in `KVCache.layers`"""
+    slots: Tensor
+    """[tokens] int64"""
+    scales: Tensor | None = None
+    """as in `KVCache.scales`, of a cache in fp8"""
+
+
 class Pass(Protocol):
     """What one forward pass is given; nothing is global."""
 
@@ -144,11 +155,8 @@ class Pass(Protocol):
         """
         ...
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """Where keys and values can be written before `attend`: the layer's slots, as in `KVCache.layers`, and which.
-
-        The latter is [tokens] int64. None: `attend` wants to write them itself.
-        """
+    def destination(self, layer: int) -> Destination | None:
+        """Where keys and values can be written before `attend`; None: it wants to write them itself."""
         ...
 
     def recurrent(self, layer: int) -> States:

@@ -20,7 +20,7 @@ from ..native import address
 from ..native.structs import Places, Step
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
 from ..spec import Group as Layers
-from .backend import BlockTables, Layout, States, rows_of
+from .backend import BlockTables, Destination, Layout, States, rows_of
 from .cache import KVCache
 
 MOST_DIM = 640
@@ -158,9 +158,9 @@ class NativePass:
         """What a whole layer is computed with: the step, the layer's slots as in `KVCache.layers`, and room."""
         return self._plans[layer].step, self._cache.layers[layer], self._scratch
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor]:
+    def destination(self, layer: int) -> Destination:
         """See `Pass.destination`."""
-        return self._cache.layers[layer], self._plans[layer].slots
+        return Destination(self._cache.layers[layer], self._plans[layer].slots)
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""

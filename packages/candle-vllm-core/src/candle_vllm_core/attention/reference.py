@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..spec import Attention, Decoder, LatentAttention
 from ..spec import Group as Layers
-from .backend import Layout, States, rows_of
+from .backend import Destination, Layout, States, rows_of
 from .cache import KVCache
 from .reading import Read, Span, read_many, read_one
 from .softmax import FEWEST_ROWS, KEYS_AT_ONCE, attention, padded_rows
@@ -76,9 +76,9 @@ class ReferencePass:
         ]
         return torch.cat(results) if results else q[..., : attention.value_dim]
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor]:
+    def destination(self, layer: int) -> Destination:
         """See `Pass.destination`."""
-        return self._cache.layers[layer], self._plans[layer].slots
+        return Destination(self._cache.layers[layer], self._plans[layer].slots)
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""

@@ -21,7 +21,7 @@ from ..kernels import latent, parts
 from ..kernels.cache import write
 from ..kernels.tiles import tiles
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
-from .backend import Layout, States, recorded_rows, rows_of
+from .backend import Destination, Layout, States, recorded_rows, rows_of
 from .cache import KVCache
 from .work import Items, Sequences, cut, most_parts
 
@@ -274,11 +274,9 @@ class TritonPass:
             )
         return out
 
-    def destination(self, layer: int) -> tuple[Tensor, Tensor] | None:
+    def destination(self, layer: int) -> Destination:
         """See `Pass.destination`."""
-        if layer in self._cache.scales:
-            return None
-        return self._cache.layers[layer], self._slots[self._group[layer]]
+        return Destination(self._cache.layers[layer], self._slots[self._group[layer]], self._cache.scales.get(layer))
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""

@@ -26,6 +26,18 @@ _LARGEST: tl.constexpr = tl.constexpr(448.0)
 
 
 @triton.jit
+def _unit_of(largest):
+    """The scale of heads whose largest number is so large; one that is all zeros has a scale too."""
+    return tl.maximum(largest, 1e-20) / _LARGEST
+
+
+@triton.jit
+def _in_units(x, unit):
+    """Numbers in float32 as fp8 takes them."""
+    return tl.clamp(x / unit, -_LARGEST, _LARGEST)
+
+
+@triton.jit
 def _write_kernel(
     cache,
     scales,
@@ -56,9 +68,8 @@ def _write_kernel(
     row = slot * SIDES + side
     if SCALED:
         given = given.to(tl.float32)
-        # A head that is all zeros has a scale too.
-        unit = tl.maximum(tl.max(tl.abs(given), 1), 1e-20) / _LARGEST
-        given = tl.clamp(given / unit[:, None], -_LARGEST, _LARGEST)
+        unit = _unit_of(tl.max(tl.abs(given), 1))
+        given = _in_units(given, unit[:, None])
         tl.store(scales + row * KV_HEADS + heads, unit, mask=heads < KV_HEADS)
     tl.store(cache + row * (KV_HEADS * HEAD_DIM) + inner, given.to(cache.dtype.element_ty), mask=each)
 

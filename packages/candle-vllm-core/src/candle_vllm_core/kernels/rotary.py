@@ -7,11 +7,12 @@ For one head x of q or k at position t:
     q = r (1 + beta log(1 + floor(t / length)))          for q, where queries grow
 
 Partners are i and i + turning / 2, or interleaved 2i and 2i + 1. All is float32 and rounded once, but for growth, which
-is multiplied in the type of q. Heads of v are written as they are.
+is multiplied in the type of q. Heads of v are written as they are. A cache in fp8 gets the bits that `cache` writes.
 
 projected   [tokens, columns]: the heads of q, `q_step` apart (2 head_dim where a gate stands behind each), of k, of v
 q           [tokens, heads, head_dim]
 cache       [slots, 2, kv_heads, head_dim], keys are side 0
+scales      [slots, 2, kv_heads] float32, of a cache in fp8
 slots       [tokens] int64; a token whose slot is below 0 is not written
 positions   [tokens] int64
 cos, sin    [tokens, turning] float32; the sine has the sign of its place in the formula, minus before the first partner
@@ -22,7 +23,7 @@ and that the latent, the beginning of a key, is normalised as in `norm`:
 
 queries     [tokens, heads, nope_dim + turning], of which the end goes to the end of q [tokens, heads, rank + turning]
 compressed  [tokens, rank + turning]
-cache       [slots, 1, 1, rank + turning]
+cache       [slots, 1, 1, rank + turning], in fp8 with scales [slots, 1, 1] float32
 weight      [rank]
 """
 
@@ -35,6 +36,7 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from .cache import FP8, _in_units, _unit_of
 from .case import Case
 
 TILE = 1024
@@ -55,6 +57,7 @@ def _partner(dims, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr):
 def _heads_kernel(
     q,
     cache,
+    scales,
     projected,
     slots,
     positions,
@@ -118,9 +121,17 @@ def _heads_kernel(
     to_cache = tl.where(head < heads + kv_heads, head - heads, head - heads - kv_heads)
     slot = tl.load(slots + token) if slots is not None else token
     side = (head >= heads + kv_heads).to(tl.int64)
-    place = cache + ((slot * 2 + side) * kv_heads + to_cache)[:, None] * HEAD_DIM + dims[None, :]
+    place = (slot * 2 + side) * kv_heads + to_cache
+    stored = found
+    if scales is not None:
+        stored = found.to(tl.float32)
+        unit = _unit_of(tl.max(tl.abs(stored), 1))
+        stored = _in_units(stored, unit[:, None])
+        if slot >= 0:
+            tl.store(scales + place, unit, mask=(head >= heads) & (head < heads + 2 * kv_heads))
     if slot >= 0:
-        tl.store(place, found.to(cache.dtype.element_ty), mask=each & (head >= heads)[:, None])
+        places = cache + place[:, None] * HEAD_DIM + dims[None, :]
+        tl.store(places, stored.to(cache.dtype.element_ty), mask=each & (head >= heads)[:, None])
     if GROWS:
         steps = (tl.load(positions + token) // length).to(tl.float32)
         grown = (1 + beta * tl.log(1 + steps)).to(q.dtype.element_ty).to(tl.float32)
@@ -139,11 +150,12 @@ def turn_heads(
     norm: tuple[Tensor, Tensor | None, float] | None = None,
     centred: bool = False,
     growth: tuple[Tensor, float, int] | None = None,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """q [tokens, heads, head_dim]; keys and values are written to the destination, a cache and its slots.
 
-    Without slots the cache has one for each token, in their order. `angles` are the cosines and sines, `norm` is the
-    weight, the bias and eps, `growth` is positions, beta and length; None: that is not done.
+    Without slots the cache has one for each token, in their order; in fp8 it has `scales`. `angles` are the cosines and
+    sines, `norm` is the weight, the bias and eps, `growth` is positions, beta and length; None: that is not done.
 
     Raises:
         ValueError: shapes, types or strides are none that the kernel takes.
@@ -158,15 +170,15 @@ def turn_heads(
     if any(p is not None and p.shape != (heads + kv_heads, head_dim) for p in (weight, bias)):
         raise ValueError(f"a norm must have {heads + kv_heads} heads of {head_dim}")
     positions, beta, length = growth or (None, 0.0, 1)
-    _check(projected, cache, slots, weight, bias, positions)
+    _check(projected, cache, slots, scales, weight, bias, positions)
     q = projected.new_empty(tokens, heads, head_dim)
     dim = triton.next_power_of_2(head_dim)
     each = max(1, TILE // dim)
     if tokens:
         _heads_kernel[(tokens * triton.cdiv(heads + 2 * kv_heads, each),)](
-            q, cache, projected, slots, positions, cos, sin, weight, bias, projected.stride(0), q_step, heads, kv_heads,
-            eps, beta, length, CENTRED=centred, GROWS=growth is not None, INTERLEAVED=interleaved, TURNING=turning,
-            HEAD_DIM=head_dim, HEADS=each, DIM=dim, num_warps=_warps(each * dim),
+            q, cache, scales, projected, slots, positions, cos, sin, weight, bias, projected.stride(0), q_step, heads,
+            kv_heads, eps, beta, length, CENTRED=centred, GROWS=growth is not None, INTERLEAVED=interleaved,
+            TURNING=turning, HEAD_DIM=head_dim, HEADS=each, DIM=dim, num_warps=_warps(each * dim),
         )  # fmt: skip
     return q
 
@@ -184,6 +196,7 @@ def _turn(x, base, cos, sin, token, dims, here, TURNING: tl.constexpr, INTERLEAV
 def _latent_kernel(
     q,
     cache,
+    scales,
     queries,
     compressed,
     slots,
@@ -220,6 +233,12 @@ def _latent_kernel(
         key = tl.load(row + RANK + dims[None, :], mask=here, other=0.0).to(tl.float32)
         if cos is not None:
             key = _turn(key, row + RANK, cos, sin, token, dims, here, TURNING, INTERLEAVED)
+        if scales is not None:
+            latent, key = latent.to(q.dtype.element_ty).to(tl.float32), key.to(q.dtype.element_ty).to(tl.float32)
+            unit = _unit_of(tl.maximum(tl.max(tl.abs(latent)), tl.max(tl.abs(key))))
+            latent, key = _in_units(latent, unit), _in_units(key, unit)
+            if slot >= 0:
+                tl.store(scales + slot, unit)
         if slot >= 0:
             tl.store(key_row + latents, latent.to(cache.dtype.element_ty), mask=latents < RANK)
             tl.store(key_row + RANK + dims[None, :], key.to(cache.dtype.element_ty), mask=here)
@@ -244,10 +263,12 @@ def turn_latent(
     *,
     angles: tuple[Tensor, Tensor] | None,
     interleaved: bool = False,
+    scales: Tensor | None = None,
 ) -> None:
     """Fill the ends of q, and write keys to the destination, a cache and its slots; see the module's docstring.
 
-    Without slots the cache has one for each token, in their order. Without angles nothing is rotated.
+    Without slots the cache has one for each token, in their order; in fp8 it has `scales`. Without angles nothing is
+    rotated.
 
     Raises:
         ValueError: shapes, types or strides are none that the kernel takes.
@@ -261,12 +282,12 @@ def turn_latent(
     cos, sin, turned = _checked_angles(angles, tokens, turning)
     if turned not in (0, turning) or queries.stride(2) != 1 or weight.dtype not in (torch.float32, q.dtype):
         raise ValueError("the whole end of a key must turn, its numbers side by side, with a weight of its type")
-    _check(compressed, cache, slots, q, weight)
+    _check(compressed, cache, slots, scales, q, weight)
     dim, latent = triton.next_power_of_2(turning), triton.next_power_of_2(rank)
     each = max(1, TILE // dim)
     if tokens:
         _latent_kernel[(tokens * (triton.cdiv(heads, each) + 1),)](
-            q, cache, queries, compressed, slots, cos, sin, weight, queries.stride(0), queries.stride(1),
+            q, cache, scales, queries, compressed, slots, cos, sin, weight, queries.stride(0), queries.stride(1),
             compressed.stride(0), heads, queries.shape[2] - turning, eps, INTERLEAVED=interleaved, TURNING=turning,
             RANK=rank, HEADS=each, DIM=dim, LATENT=latent, num_warps=_warps(max(each * dim, latent)),
         )  # fmt: skip
@@ -294,13 +315,17 @@ def _checked_angles(
     return cos, sin, turning
 
 
-def _check(given: Tensor, cache: Tensor, slots: Tensor | None, *others: Tensor | None) -> None:
+def _check(given: Tensor, cache: Tensor, slots: Tensor | None, scales: Tensor | None, *others: Tensor | None) -> None:
     if slots is None and cache.shape[0] < given.shape[0] or slots is not None and slots.shape != given.shape[:1]:
         raise ValueError(f"slots for {given.shape[0]} tokens are needed")
     if slots is not None and slots.dtype != torch.int64:
         raise ValueError(f"slots must be int64, not {slots.dtype}")
-    if given.stride(-1) != 1 or not all(t is None or t.is_contiguous() for t in (cache, slots, *others)):
-        raise ValueError("the numbers of a row, the cache, slots and weights must lie side by side")
+    if given.stride(-1) != 1 or not all(t is None or t.is_contiguous() for t in (cache, slots, scales, *others)):
+        raise ValueError("the numbers of a row, the cache, slots, scales and weights must lie side by side")
+    if (cache.dtype == FP8) != (scales is not None):
+        raise ValueError(f"a cache in {cache.dtype} has {'no ' if scales is None else ''}scales")
+    if scales is not None and (scales.shape != cache.shape[:3] or scales.dtype != torch.float32):
+        raise ValueError(f"scales of {tuple(scales.shape)} in {scales.dtype} do not fit {tuple(cache.shape)}")
 
 
 def signatures() -> list[Case]:
@@ -320,6 +345,9 @@ def _cases() -> Iterator[Case]:
     yield _heads_case("heads of 80 with LayerNorm, bf16", 80, "bf16", ("weight", "bias"), turning=32, centred=True)
     for interleaved in (True, False):
         yield _latent_case("interleaved" if interleaved else "in halves", interleaved=interleaved)
+    # Compute capability 8.0 does not know fp8.
+    yield _in_fp8(_heads_case("heads of 128 normalised, bf16, cache in fp8", 128, "bf16", norm))
+    yield _in_fp8(_latent_case("interleaved, cache in fp8", interleaved=True))
 
 
 def _heads_case(
@@ -339,15 +367,22 @@ def _heads_case(
     types |= {argument: optional[argument] for argument in also}
     types |= {"row_stride": "i32:16", "q_step": "i32:16", "heads": "i32", "kv_heads": "i32"}
     types |= {"eps": "fp32", "beta": "fp32", "length": "i32"}
-    constants: dict[str, object] = {argument: None for argument in optional if argument not in also}
+    constants: dict[str, object] = {argument: None for argument in ("scales", *optional) if argument not in also}
     constants |= {"CENTRED": centred, "GROWS": "positions" in also, "INTERLEAVED": interleaved}
     constants |= {"TURNING": turning or head_dim, "HEAD_DIM": head_dim, "HEADS": each, "DIM": dim}
     return Case(name, _heads_kernel, types, constants, _warps(each * dim), 1)
+
+
+def _in_fp8(case: Case) -> Case:
+    constants = {name: value for name, value in case.constants.items() if name != "scales"}
+    types = {**case.types, "cache": "*fp8e4nv", "scales": "*fp32"}
+    return case._replace(types=types, constants=constants, targets=("sm_90", "sm_100", "gfx942"))
 
 
 def _latent_case(name: str, *, interleaved: bool) -> Case:
     pointers = ("q", "cache", "queries", "compressed", "weight")
     types = dict.fromkeys(pointers, "*bf16") | {"slots": "*i64", "cos": "*fp32", "sin": "*fp32"}
     types |= dict.fromkeys(("query_row", "query_head", "compressed_row", "heads", "nope"), "i32:16") | {"eps": "fp32"}
-    constants = {"INTERLEAVED": interleaved, "TURNING": 64, "RANK": 512, "HEADS": 16, "DIM": 64, "LATENT": 512}
+    constants: dict[str, object] = {"INTERLEAVED": interleaved, "TURNING": 64, "RANK": 512, "HEADS": 16}
+    constants |= {"DIM": 64, "LATENT": 512, "scales": None}
     return Case(f"latent of 512 and 64, {name}, bf16", _latent_kernel, types, constants, _warps(1024), 1)

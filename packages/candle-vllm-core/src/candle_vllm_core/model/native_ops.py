@@ -68,7 +68,7 @@ class NativeOps(TorchOps):
         q = projected.new_empty(tokens, a.heads, dim)
         destination = pass_.destination(layer)
         fits = destination is not None and destination[0].dtype == torch.bfloat16
-        cache, slots = destination if destination is not None and fits else (_no_cache(projected, a), None)
+        cache, slots = destination[:2] if destination is not None and fits else (_no_cache(projected, a), None)
         k, v = cache.unbind(1)
         cos, sin = angles if angles is not None and a.rope is not None else (None, None)
         weight, eps = (norm.weight, norm.spec.eps) if isinstance(norm, NormWeights) else (None, 0.0)

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import spec as s
-from ..attention.backend import Pass
+from ..attention.backend import Destination, Pass
 from ..kernels import activation, norm, rotary
 from .ops import Angles, Heads, JointNorms, NormWeights
-
-Destination = tuple[Tensor, Tensor | None]
 
 if TYPE_CHECKING:
     from .decoder import Block
@@ -66,22 +64,20 @@ class TritonOps:
         a, dtype = attention, projected.dtype
         if isinstance(norm, JointNorms):
             projected, norm = _jointly_normalised(a, norm, projected), None
-        destination = _destination(pass_, layer, dtype) or (
-            projected.new_empty(len(projected), 2, a.kv_heads, a.head_dim),
-            None,
-        )
+        room = (len(projected), 2, a.kv_heads, a.head_dim)
+        cache, slots, scales = _destination(pass_, layer, dtype) or (projected.new_empty(room), None, None)
         q = rotary.turn_heads(
             projected,
             a.heads,
-            destination,
+            (cache, slots),
             q_step=2 * a.head_dim if a.gate else a.head_dim,
             angles=None if a.rope is None else angles,
             interleaved=a.rope is not None and a.rope.interleaved,
             norm=None if norm is None else (norm.weight, norm.bias, norm.spec.eps),
             centred=norm is not None and norm.spec.kind == "layer",
             growth=None if a.query_growth is None else (pass_.positions, a.query_growth.beta, a.query_growth.length),
+            scales=scales,
         )
-        cache, slots = destination
         return Heads(q, None, None) if slots is not None else Heads(q, cache[:, 0], cache[:, 1])
 
     def latent_heads(
@@ -100,18 +96,19 @@ class TritonOps:
         q = queries.new_empty(len(queries), a.heads, a.key_dim)
         latents = q[..., : a.kv_rank].transpose(0, 1)
         torch.bmm(queries[..., : a.nope_dim].transpose(0, 1), to_key, out=latents)
-        destination = _destination(pass_, layer, q.dtype) or (q.new_empty(len(q), 1, 1, a.key_dim), None)
+        room = (len(q), 1, 1, a.key_dim)
+        cache, slots, scales = _destination(pass_, layer, q.dtype) or (q.new_empty(room), None, None)
         rotary.turn_latent(
             q,
             queries,
             compressed,
-            destination,
+            (cache, slots),
             norm.weight,
             norm.spec.eps,
             angles=angles,
             interleaved=a.rope.interleaved,
+            scales=scales,
         )
-        cache, slots = destination
         return Heads(q, None if slots is not None else cache[:, 0], None)
 
     def each_head(self, x: Tensor, matrices: Tensor) -> Tensor:
@@ -141,6 +138,7 @@ def _jointly_normalised(a: s.Attention, norms: JointNorms, projected: Tensor) ->
 
 
 def _destination(pass_: Pass, layer: int, dtype: torch.dtype) -> Destination | None:
-    """Where a layer's keys and values go, if they are stored as they are."""
+    """Where a layer's keys and values go, if they are stored as they are or with scales."""
     found = pass_.destination(layer)
-    return found if found is not None and found[0].dtype == dtype else None
+    fits = found is not None and (found.cache.dtype == dtype or found.scales is not None)
+    return found if fits else None

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from attending import Sequence, attend, latent, of
@@ -6,6 +8,7 @@ from paged import Caches
 from torch import Tensor
 
 from candle_vllm_core import spec as s
+from candle_vllm_core.attention import triton
 from candle_vllm_core.attention.triton import TritonBackend
 from candle_vllm_core.kernels import latent as kernel
 from candle_vllm_core.kernels.cache import FP8, write
@@ -105,6 +108,37 @@ def test_a_step_of_answers_is_filled_again(device: torch.device) -> None:
     q = torch.cat([one.q[-1:] for one in sequences]).to(device)
     found = pass_.attend(0, a, q, None, None)
     check(found, sequences, [699, 4], lengths, TOLERANCE[torch.float32])
+
+
+class Counted:
+    """A kernel that keeps how many programs it was launched with."""
+
+    def __init__(self, launched: Any) -> None:
+        self.launched, self.programs = launched, list[int]()
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        self.programs.append(grid[0])
+        return self.launched[grid]
+
+
+def test_a_step_that_can_be_filled_again_has_no_more_programs_than_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    a, lengths, most = latent(70, 16, 8), [1500, 5, 800], 3
+    sequences, before = [Sequence(a, length, seed) for seed, length in enumerate(lengths)], [1499, 4, 799]
+    cache = caches(a, lengths, device, block_size=64)
+    written(cache, sequences, lengths)
+    step = cache.layout(dict(enumerate(zip(before, lengths, strict=True))))
+    backend, q = cache.backend, torch.cat([one.q[-1:] for one in sequences]).to(device)
+    assert isinstance(backend, TritonBackend)
+    kernel_ = Counted(kernel._latent_kernel)
+    monkeypatch.setattr(kernel, "_latent_kernel", kernel_)
+    monkeypatch.setattr(triton, "_most_programs", lambda device: most)
+    found = [backend.plan(step, longest).attend(0, a, q, None, None) for longest in (None, 1600, 40_000)]
+    check(found[0], sequences, before, lengths, TOLERANCE[torch.float32])
+    assert [torch.equal(found[0], other) for other in found] == [True] * 3
+    tiles = 2
+    assert kernel_.programs == [(6 + 1 + 4) * tiles, most, most]
 
 
 def test_latents_in_fp8_are_read_with_their_scales(device: torch.device) -> None:

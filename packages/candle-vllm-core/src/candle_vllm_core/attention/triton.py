@@ -256,7 +256,17 @@ class TritonPass:
         for part in self._parts_of[layer]:
             work, tile = part.work, part.kind.tile
             if isinstance(attention, LatentAttention):
-                latent.attend(q, cache, work, tile, out, block_size=block_size, scale=scale, scales=scales)
+                latent.attend(
+                    q,
+                    cache,
+                    work,
+                    tile,
+                    out,
+                    block_size=block_size,
+                    scale=scale,
+                    scales=scales,
+                    most_programs=self._most_programs,
+                )
                 continue
             kernel.attend(
                 q,

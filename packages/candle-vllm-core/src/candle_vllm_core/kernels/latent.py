@@ -43,14 +43,15 @@ def _load_part(base, rows, here, FIRST: tl.constexpr, COUNT: tl.constexpr, DIM: 
 
 
 @triton.jit
-def _latent_kernel(
+def _attend_rows(
+    item,
+    first_row,
     out,
     partials,
     sums,
     q,
     cache,
     scales,
-    items,
     tables,
     scale,
     HEADS: tl.constexpr,
@@ -64,13 +65,8 @@ def _latent_kernel(
     KEYS: tl.constexpr,
 ):
     """ROWS rows of one item of work, with LATENT >= RANK and END >= ENDS powers of two."""
-    tiles: tl.constexpr = (QUERIES * HEADS + ROWS - 1) // ROWS
-    item = items + tl.program_id(0) // tiles * 8
-    first_row = tl.program_id(0) % tiles * ROWS
     table, token, queries = tables + tl.load(item), tl.load(item + 1), tl.load(item + 2)
     position, start, stop, partial = tl.load(item + 3), tl.load(item + 4), tl.load(item + 5), tl.load(item + 6)
-    if first_row >= queries * HEADS:
-        return
     rows = first_row + tl.arange(0, ROWS)
     real = rows < queries * HEADS
     positions = position + rows // HEADS
@@ -115,6 +111,46 @@ def _latent_kernel(
         tl.store(sums + row, tl.where(total > 0, seen, float("-inf")), mask=real)
 
 
+@triton.jit
+def _latent_kernel(
+    out,
+    partials,
+    sums,
+    q,
+    cache,
+    scales,
+    items,
+    tables,
+    scale,
+    HEADS: tl.constexpr,
+    QUERIES: tl.constexpr,
+    RANK: tl.constexpr,
+    ENDS: tl.constexpr,
+    LATENT: tl.constexpr,
+    END: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """ROWS rows of one item of work, or with SHARED of every so many-th, as many as there are programs."""
+    tiles: tl.constexpr = (QUERIES * HEADS + ROWS - 1) // ROWS
+    if SHARED:
+        # What all rounds have in common would stay in registers from one to the next, of which there are none left.
+        for pair in tl.range(tl.program_id(0), tl.load(items + 7) * tiles, tl.num_programs(0), disable_licm=True):
+            _attend_rows(
+                items + pair // tiles * 8, pair % tiles * ROWS, out, partials, sums, q, cache, scales, tables, scale,
+                HEADS, QUERIES, RANK, ENDS, LATENT, END, BLOCK_SIZE, ROWS, KEYS,
+            )  # fmt: skip
+    else:
+        item, first_row = items + tl.program_id(0) // tiles * 8, tl.program_id(0) % tiles * ROWS
+        if first_row < tl.load(item + 2) * HEADS:
+            _attend_rows(
+                item, first_row, out, partials, sums, q, cache, scales, tables, scale, HEADS, QUERIES, RANK, ENDS,
+                LATENT, END, BLOCK_SIZE, ROWS, KEYS,
+            )  # fmt: skip
+
+
 def tile_of(
     heads: int, rank: int, dtype: torch.dtype, *, single: bool, amd: bool = torch.version.hip is not None
 ) -> Tile:
@@ -148,8 +184,11 @@ def attend(
     block_size: int,
     scale: float,
     scales: Tensor | None = None,
+    most_programs: int | None = None,
 ) -> None:
     """Attend as `work` says, with one KV head, into `out`; shapes are in the module's docstring.
+
+    With `most_programs` no more are launched, whatever room `work` has; those there are share out what there is to do.
 
     Raises:
         ValueError: shapes, types or strides are none that the kernels take.
@@ -159,12 +198,12 @@ def attend(
     if tile.keys > KEYS_OF_ITEMS or work.partials.shape[1:] != (1, tile.queries * heads, rank):
         raise ValueError(f"a tile of {tile} does not go with partial results of {tuple(work.partials.shape)}")
     latent, end = triton.next_power_of_2(rank), max(16, triton.next_power_of_2(key_dim - rank))
-    if count := work.items.shape[0]:
-        _latent_kernel[(count * triton.cdiv(tile.queries * heads, tile.rows),)](
+    if pairs := work.items.shape[0] * triton.cdiv(tile.queries * heads, tile.rows):
+        _latent_kernel[(min(pairs, most_programs or pairs),)](
             out, work.partials, work.sums, q, cache, scales, work.items, work.tables, scale, HEADS=heads,
             QUERIES=tile.queries, RANK=rank, ENDS=key_dim - rank, LATENT=max(16, latent), END=end,
-            BLOCK_SIZE=block_size, ROWS=tile.rows, KEYS=tile.keys, num_warps=tile.warps,
-            num_stages=_stages(tile, scaled=scales is not None),
+            BLOCK_SIZE=block_size, ROWS=tile.rows, KEYS=tile.keys, SHARED=most_programs is not None,
+            num_warps=tile.warps, num_stages=_stages(tile, scaled=scales is not None), enable_fp_fusion=True,
         )  # fmt: skip
     merge(out, work, None, 1, tile.queries)
 
@@ -206,7 +245,8 @@ def _case(name: str, heads: int, dtype: str, *, single: bool, scaled: bool = Fal
     for targets in (("sm_90", "sm_100"),) if scaled else (("sm_80", "sm_90", "sm_100"), ("gfx942",)):
         wide = torch.float32 if dtype == "fp32" else torch.bfloat16
         tile = tile_of(heads, 512, wide, single=single, amd=targets == ("gfx942",))
-        own = {"QUERIES": tile.queries, "ROWS": tile.rows, "KEYS": tile.keys}
+        # Recorded steps are of answers.
+        own = {"QUERIES": tile.queries, "ROWS": tile.rows, "KEYS": tile.keys, "SHARED": single}
         constants: dict[str, object] = {**sizes, **absent, **own}
         said = f"latent of 512 and 64, {name}, {'fp8' if scaled else dtype}"
         yield Case(said, _latent_kernel, types, constants, tile.warps, _stages(tile, scaled=scaled), targets)

@@ -14,6 +14,8 @@ from tiny_models import open_engine, save_tokenizer
 from candle_vllm_core import GenerationParams
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.triton import TritonBackend, TritonPass
+from candle_vllm_core.model import delta
+from candle_vllm_core.model.triton_ops import TritonOps
 from candle_vllm_core.runtime import graphs, loop, plan, runner, sampling
 from candle_vllm_core.runtime.device_sampling import DeviceSampler
 from candle_vllm_core.runtime.graphs import sizes
@@ -42,9 +44,14 @@ def triton_backend(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="steps are computed on a CPU here")
-@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3-next"])
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+@pytest.mark.parametrize(
+    ("name", "ops"),
+    [("llama", None), ("gemma3", None), ("qwen3-next", None), ("qwen3-next", TritonOps())],
+    ids=["llama", "gemma3", "qwen3-next", "qwen3-next, its layers too"],
+)
 def test_recorded_steps_over_kernels_give_the_same_tokens(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, name: str, ops: TritonOps | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(tmp_path, name)
     save_tokenizer(tmp_path)
@@ -53,6 +60,9 @@ def test_recorded_steps_over_kernels_give_the_same_tokens(
         right = engine.generate_batch(PROMPTS, GREEDY)
     for module in (plan, runner):
         monkeypatch.setattr(module, "choose_backend", triton_backend)
+    if ops is not None:
+        monkeypatch.setattr(runner, "choose_ops", lambda device: ops)
+        monkeypatch.setattr(delta, "recurrent", one_by_one)
     refillable = graphs.refillable
     recorder: Recorder = record_on_a_cpu(monkeypatch, ahead=True)
     for module in (plan, runner):
@@ -63,6 +73,10 @@ def test_recorded_steps_over_kernels_give_the_same_tokens(
         found = engine.generate_batch(PROMPTS, GREEDY)
     assert [output.tokens for output in found] == [output.tokens for output in right]
     assert recorder.recorded == 3 and recorder.played >= 4
+
+
+def one_by_one(*given: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("a sequence goes on by itself")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what is allocated on a CPU is counted here")

@@ -12,8 +12,10 @@ from torch import Tensor
 from candle_vllm_core import spec as s
 from candle_vllm_core.attention.reference import ReferencePass
 from candle_vllm_core.attention.triton import TritonBackend, TritonPass
+from candle_vllm_core.model import delta
 from candle_vllm_core.model.build import build_decoder
 from candle_vllm_core.model.decoder import Decoder
+from candle_vllm_core.model.delta import recurrent
 from candle_vllm_core.model.device_ops import choose_ops
 from candle_vllm_core.model.families import decoder_spec
 from candle_vllm_core.model.ops import TORCH_OPS, Ops
@@ -65,7 +67,7 @@ def test_a_model_with_kernels_is_the_model(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "deepseek-v3"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "deepseek-v3", "qwen3-next"])
 def test_a_model_that_attends_with_kernels_too_is_the_model(name: str, tmp_path: Path) -> None:
     save_model(tmp_path, name)
     decoder, right = load(tmp_path, TritonOps()), logits(load(tmp_path, TORCH_OPS))
@@ -73,6 +75,29 @@ def test_a_model_that_attends_with_kernels_too_is_the_model(name: str, tmp_path:
     paged.caches.backend = TritonBackend(decoder.spec, paged.caches.cache)
     found = torch.cat([paged.step(step)["own"] for step in STEPS])
     close(found, right, atol=2e-5 * float(right.abs().max()), rtol=0)
+
+
+def test_all_that_goes_on_in_delta_nets_goes_on_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(tmp_path, "qwen3-next")
+    singly: list[int] = []
+
+    def counted(memory: Tensor, *given: Tensor) -> Tensor:
+        singly.append(len(given[0]))
+        return recurrent(memory, *given)
+
+    monkeypatch.setattr(delta, "recurrent", counted)
+    steps, found, calls = [{"own": 1}, {"other": 4, "own": 1}, {"own": 1, "other": 1}, {"other": 1, "own": 3}], [], []
+    for ops in (TritonOps(), TORCH_OPS):
+        decoder = load(tmp_path, ops)
+        paged = Paged(decoder, {"own": tokens(), "other": tokens(2)})
+        paged.caches.backend = TritonBackend(decoder.spec, paged.caches.cache)
+        done = [paged.step(step) for step in steps]
+        found.append(torch.cat([step[name] for name in ("own", "other") for step in done if name in step]))
+        calls.append(len(singly))
+        singly.clear()
+    close(*found, atol=2e-5 * float(found[1].abs().max()), rtol=0)
+    nets = sum(isinstance(layer.attention, s.DeltaNet) for layer in decoder.spec.layers)
+    assert calls == [nets, 5 * nets], "only a prompt of one token is for torch"
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")

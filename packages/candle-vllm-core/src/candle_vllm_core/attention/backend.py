@@ -71,6 +71,11 @@ class Rows(NamedTuple):
     is_first: bool
     """Whether they begin the sequence: its state is zero, whatever is in the slot."""
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is one token of a sequence that goes on."""
+        return self.stop - self.start == 1 and not self.is_first
+
 
 NOWHERE = -1
 """Stands for the slot of a recurrent state that only the device knows."""
@@ -91,6 +96,15 @@ def recorded_rows(count: int) -> list[Rows]:
     return [Rows(NOWHERE, row, row + 1, False) for row in range(count)]
 
 
+class Answers(NamedTuple):
+    """All sequences of a step that go on with one token, as a device is told of them."""
+
+    places: Tensor
+    """[answers] int64, the slots of their recurrent states"""
+    rows: Tensor | None
+    """[answers] int64, their tokens among those of the step; None: they are all that there is, in order"""
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """The recurrent states of one layer, and which of them are whose in this step; to be changed where they lie."""
@@ -103,6 +117,8 @@ class States:
     """in the order of their rows, only those that have tokens in this step"""
     places: Tensor | None = None
     """[sequences] int64, the slots of these sequences, where only the device knows them: in a recorded step"""
+    answers: Answers | None = None
+    """those of the sequences that can be computed all at once, where the device can"""
 
     def take(self, index: int) -> tuple[Tensor, Tensor]:
         """The states of the sequence at this index, to be changed where they lie and then `put` back."""

@@ -21,7 +21,7 @@ from ..kernels import latent, parts
 from ..kernels.cache import write
 from ..kernels.tiles import tiles
 from ..spec import Attention, Decoder, DeltaNet, LatentAttention
-from .backend import Destination, Layout, States, recorded_rows, rows_of
+from .backend import Answers, Destination, Layout, Rows, States, recorded_rows, rows_of
 from .cache import KVCache
 from .work import Items, Sequences, cut, most_parts
 
@@ -208,6 +208,9 @@ class TritonPass:
         if longest is not None and backend.cache.states:
             self._places = torch.empty(self._sequences, dtype=torch.int64, device=backend.cache.device)
         self._fill_places(layout)
+        self._answers = None if self._places is None else Answers(self._places, None)
+        if longest is None:
+            self._answers = _answers(self._rows, backend.cache.device)
         self._slots = list(layout.slot_mapping)
         self._group = {layer: index for index, group in enumerate(backend.groups) for layer in group.layers}
         room = max(layout.seq_lens, default=0) if longest is None else longest
@@ -290,7 +293,7 @@ class TritonPass:
 
     def recurrent(self, layer: int) -> States:
         """See `Pass.recurrent`."""
-        return States(*self._cache.states[layer], self._rows, self._places)
+        return States(*self._cache.states[layer], self._rows, self._places, self._answers)
 
     def _fill_places(self, layout: Layout) -> None:
         if self._places is not None:
@@ -319,6 +322,14 @@ def _most_programs(device: torch.device) -> int:
     if device.type != "cuda":
         return PROGRAMS_OF_A_PROCESSOR
     return PROGRAMS_OF_A_PROCESSOR * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _answers(rows: Sequence[Rows], device: torch.device) -> Answers | None:
+    found = [(row.slot, row.start) for row in rows if row.is_answer]
+    if not found:
+        return None
+    places, tokens = _sendable(np.array(found, dtype=np.int64).T.copy(), device).to(device, non_blocking=True)
+    return Answers(places, tokens)
 
 
 def _sendable(numbers: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:

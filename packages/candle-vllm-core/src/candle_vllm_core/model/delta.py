@@ -14,6 +14,7 @@ from .. import spec as s
 from ..attention.backend import Pass
 from .layers import Linear, Norm
 from .loader import Loader
+from .ops import DeltaWeights
 
 CHUNK = 64
 """Tokens of one sequence that are computed at once."""
@@ -78,14 +79,17 @@ class DeltaNet(nn.Module):
 
     def __init__(self, spec: s.DeltaNet, dim: int, index: int, load: Loader) -> None:
         super().__init__()
-        self.spec, self.index = spec, index
+        self.spec, self.index, self.ops = spec, index, load.ops
         values = spec.value_heads * spec.value_dim
         rows = (spec.conv_dim + values, 2 * spec.value_heads)
         self.inner = Linear(("in_proj_qkvz", "in_proj_ba"), rows, dim, load, bias=False)
-        self.taps = load.within("conv1d").tensor("weight", spec.conv_dim, 1, spec.kernel)[:, 0].t().float().contiguous()
-        self.rate = -load.tensor("A_log", spec.value_heads).float().exp()
-        self.dt_bias = load.tensor("dt_bias", spec.value_heads).float()
         self.norm = Norm(spec.norm, spec.value_dim, load.within("norm"))
+        self.weights = DeltaWeights(
+            taps=load.within("conv1d").tensor("weight", spec.conv_dim, 1, spec.kernel)[:, 0].t().float().contiguous(),
+            rate=-load.tensor("A_log", spec.value_heads).float().exp(),
+            dt_bias=load.tensor("dt_bias", spec.value_heads).float(),
+            norm=self.norm.weights,
+        )
         self.out = Linear(("out_proj",), (dim,), values, load, bias=False)
 
     def forward(self, x: Tensor, pass_: Pass, angles: object, residual: Tensor | None = None) -> Tensor:
@@ -93,7 +97,10 @@ class DeltaNet(nn.Module):
         inner = self.inner(x)
         found = x.new_empty(x.shape[0], self.spec.value_heads * self.spec.value_dim)
         states = pass_.recurrent(self.index)
+        answered = self.ops.delta_answers(self.spec, self.weights, inner, states, found)
         for index, row in enumerate(states.sequences):
+            if answered and row.is_answer:
+                continue
             conv, memory = states.take(index)
             if row.is_first:
                 conv.zero_()
@@ -111,7 +118,7 @@ class DeltaNet(nn.Module):
         """
         qkv, gate, decay, beta = self._parts(inner)
         q, k, v = self._heads(self._convolved(conv, qkv))
-        log_decay = self.rate * F.softplus(decay.float() + self.dt_bias)
+        log_decay = self.weights.rate * F.softplus(decay.float() + self.weights.dt_bias)
         parts = (part.transpose(0, 1) for part in (q, k, v, log_decay, beta.float().sigmoid()))
         given = (recurrent if inner.shape[0] == 1 else chunked)(memory, *parts).transpose(0, 1)
         gated: Tensor = self.norm(given.to(inner.dtype)) * F.silu(gate.float())
@@ -136,8 +143,9 @@ class DeltaNet(nn.Module):
         count, seen = x.shape[0], torch.cat((state.mT, x))
         state.copy_(seen[count:].mT)
         seen = seen.float()
-        found = seen[:count] * self.taps[0]
-        for later, tap in enumerate(self.taps[1:], 1):
+        taps = self.weights.taps
+        found = seen[:count] * taps[0]
+        for later, tap in enumerate(taps[1:], 1):
             found.addcmul_(seen[later : later + count], tap)
         return F.silu(found)
 

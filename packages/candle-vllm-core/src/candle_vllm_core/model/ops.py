@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import spec as s
-from ..attention.backend import Pass
+from ..attention.backend import Pass, States
 from .activation import GATED, sigmoid
 from .rope import rotate
 
@@ -36,6 +36,19 @@ class JointNorms(NamedTuple):
 
     q: NormWeights
     k: NormWeights
+
+
+class DeltaWeights(NamedTuple):
+    """What a delta-net learned beside its matrices."""
+
+    taps: Tensor
+    """[kernel, conv_dim] float32, of the convolution"""
+    rate: Tensor
+    """[value_heads] float32, below 0, by which the memory decays"""
+    dt_bias: Tensor
+    """[value_heads] float32"""
+    norm: NormWeights
+    """of what each value head gives"""
 
 
 class Heads(NamedTuple):
@@ -126,6 +139,13 @@ class Ops(Protocol):
 
     def each_head(self, x: Tensor, matrices: Tensor) -> Tensor:
         """Heads [tokens, heads, a], each times its own of the matrices [heads, a, b]: [tokens, heads, b]."""
+        ...
+
+    def delta_answers(self, net: s.DeltaNet, weights: DeltaWeights, inner: Tensor, states: States, out: Tensor) -> bool:
+        """Give all `states.answers` at once what `model.delta` gives them, and change their states; False: it cannot.
+
+        `inner` [tokens, ...] is what was projected, `out` [tokens, value_heads * value_dim] takes what is found.
+        """
         ...
 
 
@@ -219,6 +239,10 @@ class TorchOps:
         tokens = x.shape[0]
         padded = F.pad(x, (0, 0, 0, 0, 0, FEWEST_ROWS - tokens)) if tokens < FEWEST_ROWS else x
         return torch.bmm(padded.transpose(0, 1), matrices).transpose(0, 1)[:tokens]
+
+    def delta_answers(self, net: s.DeltaNet, weights: DeltaWeights, inner: Tensor, states: States, out: Tensor) -> bool:
+        """See `Ops.delta_answers`: here one sequence is computed after the other."""
+        return False
 
 
 TORCH_OPS = TorchOps()

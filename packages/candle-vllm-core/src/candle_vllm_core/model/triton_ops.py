@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import spec as s
-from ..attention.backend import Destination, Pass
-from ..kernels import activation, norm, rotary
-from .ops import Angles, Heads, JointNorms, NormWeights
+from ..attention.backend import Destination, Pass, States
+from ..kernels import activation, delta, norm, rotary
+from .ops import Angles, DeltaWeights, Heads, JointNorms, NormWeights
 
 if TYPE_CHECKING:
     from .decoder import Block
@@ -116,6 +116,17 @@ class TritonOps:
         found = x.new_empty(*x.shape[:2], matrices.shape[2])
         torch.bmm(x.transpose(0, 1), matrices, out=found.transpose(0, 1))
         return found
+
+    def delta_answers(self, net: s.DeltaNet, weights: DeltaWeights, inner: Tensor, states: States, out: Tensor) -> bool:
+        """See `Ops.delta_answers`."""
+        heads = delta.Heads(net.key_heads, net.value_heads, net.key_dim, net.value_dim, net.kernel)
+        spec, weight, bias = weights.norm
+        if states.answers is None or not delta.takes(heads) or spec.kind != "rms" or bias is not None:
+            return False
+        places, rows = states.answers
+        learned = delta.Learned(weights.taps, weights.rate, weights.dt_bias, weight)
+        delta.step(out, inner, (states.conv, states.memory), places, heads, learned, spec.eps, rows=rows)
+        return True
 
 
 def _normalised(

@@ -8,6 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 KERNEL_TESTS := packages/candle-vllm-core/tests/kernels
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+NATIVE_TESTS := $(addprefix packages/candle-vllm-core/tests/,native quant attention model/test_bits.py model/test_native_layer.py model/test_native_ops.py)
 NATIVE := $(wildcard packages/candle-vllm-core/src/candle_vllm_core/native/*.[ch])
 
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
@@ -36,8 +37,9 @@ run: $(READY)  ## start the server on http://127.0.0.1:2000
 chat: $(READY)  ## talk with the model in this terminal
 	@$(BIN)/python -m candle_vllm_server.chat $(ARGS)
 
-test: $(READY)  ## run all tests but those of the GPU kernels
+test: $(READY)  ## run all tests but those of the GPU kernels, and those of C functions for AVX2, too
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --ignore=$(KERNEL_TESTS) $(ARGS)
+	$(if $(ARGS),,ATEN_CPU_CAPABILITY=avx2 $(TEST_ENV) $(BIN)/python -m pytest -n 2 $(NATIVE_TESTS))
 
 clients: $(READY)  ## install the agents of others, and test the server with them
 	$(BIN)/python -m pip --disable-pip-version-check install -q --no-build-isolation -c constraints.txt -e '.[clients]'

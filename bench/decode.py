@@ -74,7 +74,10 @@ class Engine:
     def generate(self, prompts: Prompts, new_tokens: int) -> list[list[int]]:
         """See `Contender.generate`."""
         params = GenerationParams(max_tokens=new_tokens, temperature=0, ignore_eos=True)
-        return [list(answer.tokens) for answer in self._engine.generate_batch(prompts, params)]
+        answers = self._engine.generate_batch(prompts, params)
+        if failed := [answer.error for answer in answers if answer.error]:
+            raise RuntimeError(failed[0])
+        return [list(answer.tokens) for answer in answers]
 
 
 class Bare:

@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.decode import model_directory
 from candle_vllm_core import EngineConfig, GenerationParams, InferenceEngine, native
 from candle_vllm_core.attention import reading, reference, softmax
-from candle_vllm_core.quant import bf16, int8, packed
+from candle_vllm_core.quant import int8, packed
 
 WAYS = {"own code, bf16": (True, "bf16"), "library, bf16": (False, "bf16"), "library, fp32": (False, "fp32")}
 FIRST_WORD = 1000
@@ -41,7 +41,6 @@ FREE = [
     (reading, "padded", as_they_are),
     (reference, "padded_rows", as_they_are),
     (softmax, "padded_rows", as_they_are),
-    (bf16, "_span", lambda found, matrix, shape: shape[1]),
 ]
 
 
@@ -49,9 +48,8 @@ FREE = [
 def made(*, own: bool, free: bool) -> Iterator[None]:
     """Within it, engines are opened and compute so."""
     native.library.cache_clear()
-    bf16._spans.clear()
     patches = [patch.object(*each) for each in FREE] if free else []
-    patches += [] if own else [patch.object(native, "_fits", lambda: False)]
+    patches += [] if own else [patch.object(native, "processor", lambda: None)]
     for each in patches:
         each.start()
     try:

@@ -109,10 +109,10 @@ def test_a_torch_whose_packed_product_is_missing_or_wrong_gets_plain_matrices(
         return F.linear(x, weight.to_dense(), bias) + added + 0.1
 
     monkeypatch.setattr(packed, "_multiply", multiply)
-    can_pack.cache_clear()
+    packed._multiplies_right.cache_clear()
     weight = DenseWeight(random(4, 8))
     assert pack(weight) is weight
-    can_pack.cache_clear()
+    packed._multiplies_right.cache_clear()
 
 
 def test_few_numbers_of_rows_are_ever_multiplied_and_little_for_nothing() -> None:

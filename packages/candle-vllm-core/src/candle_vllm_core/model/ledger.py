@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,22 +31,23 @@ class Holding:
     device: torch.device
     dtype: torch.dtype
     quantization: Quantization | None = None
-    packs: bool = field(init=False)
-    """Whether matrices are packed, as `quant.packed.pack` decides."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "packs", self.device.type == "cpu" and can_pack(self.dtype))
 
     def matrix(self, rows: int, columns: int) -> int:
         """Bytes of one matrix to multiply with."""
         if self.quantization is not None:
-            return int8_bytes(rows, columns)
-        return self.exact_matrix(rows, columns)
+            return int8_bytes(rows, columns, self.dtype)
+        return self._plain(rows, columns, self.dtype)
 
     def exact_matrix(self, rows: int, columns: int) -> int:
-        """Bytes of one matrix that is never rounded."""
-        size = self.dtype.itemsize
-        return packed_bytes(rows, columns, size) if self.packs else rows * columns * size
+        """Bytes of one matrix that is never rounded, and is float32."""
+        return self._plain(rows, columns, torch.float32)
+
+    def packs(self, dtype: torch.dtype) -> bool:
+        """Whether matrices of a type are packed, as `quant.packed.pack` decides."""
+        return self.device.type == "cpu" and can_pack(dtype)
+
+    def _plain(self, rows: int, columns: int, dtype: torch.dtype) -> int:
+        return packed_bytes(rows, columns, dtype) if self.packs(dtype) else rows * columns * dtype.itemsize
 
 
 def weight_bytes(spec: DecoderSpec, names: NameMap, holding: Holding) -> int:
@@ -87,12 +88,15 @@ class Ledger(Loader):
         return LoopedExperts([DenseWeight(_hollow(rows, columns))] * count)
 
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
-        """See `Loader.pack`: unless it is packed, the tensor itself, which was counted when it was handed out."""
-        rows, columns = tensor.shape
-        if not exact and self._holding.quantization is not None:
-            self.count.weight_bytes += self._holding.matrix(rows, columns)
-        elif self._holding.packs:
-            self.count.weight_bytes += self._holding.exact_matrix(rows, columns)
+        """See `Loader.pack`: unless it is packed, the tensor itself, which was counted when it was handed out.
+
+        Of an exact one nothing else is kept.
+        """
+        (rows, columns), held = tensor.shape, self._holding
+        if exact:
+            self.count.weight_bytes += held.exact_matrix(rows, columns) - rows * columns * held.dtype.itemsize
+        elif held.quantization is not None or held.packs(held.dtype):
+            self.count.weight_bytes += held.matrix(rows, columns)
         return DenseWeight(tensor)
 
 

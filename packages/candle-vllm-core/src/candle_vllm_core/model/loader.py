@@ -175,30 +175,37 @@ class Checkpoint(Loader):
 
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """See `Loader.experts`."""
-        shape = (count, len(names) * rows)
-        whole = torch.empty((*shape, columns), dtype=self._dtype, device=self._device)
-        biases = whole.new_empty(shape) if bias else None
-        self._fill(whole, names, rows, "weight")
-        if biases is not None:
-            self._fill(biases, names, rows, "bias")
+        biases = self._whole(names, count, "bias", rows) if bias else None
         if available(self._device):
             from ..quant.grouped import GroupedExperts
 
-            return GroupedExperts(whole, biases)
-        return LoopedExperts([self._stored(DenseWeight(matrix)) for matrix in whole], biases)
+            return GroupedExperts(self._whole(names, count, "weight", rows, columns), biases)
+        return LoopedExperts([self._expert(parts) for parts in self._parts(names, count, "weight")], biases)
 
-    def _fill(self, whole: Tensor, names: Sequence[str], rows: int, ending: str) -> None:
-        """Copy the weights or biases of all experts to their rows of a stack [experts, rows of all names, ...]."""
-        count, parts = whole.shape[0], len(names)
-        found: Iterator[Tensor] = map(self._source.tensor, self._of_experts(names, count, ending))
-        places = whole.view(count * parts, rows, *whole.shape[2:]).unbind()
-        if self._names.interleaved:
-            turns = next(found).movedim(-1, 1)
-            found = (turns[:, part::parts] for part in range(parts))
-            places = whole.split_with_sizes([rows] * parts, 1)
-        for place, part in zip(places, found, strict=True):
-            place.copy_(part)
+    def _expert(self, parts: Sequence[Tensor]) -> Weight:
+        """The matrix of one expert, whose rows are those of all parts."""
+        plain = stack([DenseWeight(part) for part in parts], self._device, self._dtype, copy=not self._stores_anew())
+        self._report(plain.dense().nbytes)
+        return self._stored(plain)
+
+    def _whole(self, names: Sequence[str], count: int, ending: str, rows: int, *columns: int) -> Tensor:
+        """The weights or biases of all experts [experts, rows of all names, ...]."""
+        whole = torch.empty((count, len(names) * rows, *columns), dtype=self._dtype, device=self._device)
+        for matrix, parts in zip(whole, self._parts(names, count, ending), strict=True):
+            for place, part in zip(matrix.split(rows), parts, strict=True):
+                place.copy_(part)
         self._report(whole.nbytes)
+        return whole
+
+    def _parts(self, names: Sequence[str], count: int, ending: str) -> Iterator[Sequence[Tensor]]:
+        """The weights or biases of each expert in turn, those of each name as they stand in the file."""
+        found, parts = self._of_experts(names, count, ending), len(names)
+        if not self._names.interleaved:
+            for first in range(0, len(found), parts):
+                yield [self._source.tensor(name) for name in found[first : first + parts]]
+            return
+        for expert in self._source.tensor(found[0]).movedim(-1, 1):
+            yield [expert[part::parts] for part in range(parts)]
 
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""

@@ -1,7 +1,8 @@
 """What a CPU computes with machine code of ours: a library of C functions, if it was built and fits this processor.
 
-The functions are for processors that multiply bfloat16 by themselves (AVX-512 BF16 and VNNI), and are built when the
-package is, where there is a C compiler. Everything that uses them has a way of its own without them.
+The functions are built when the package is, where there is a C compiler, once for processors with AVX2 and once for
+those that multiply bfloat16 by themselves (AVX-512 BF16 and VNNI). Everything that uses them has a way of its own
+without them. Which of them are taken follows torch: ATEN_CPU_CAPABILITY=avx2 has torch and us do with AVX2.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ Number = ctypes.c_long
 Small = ctypes.c_int
 Real = ctypes.c_float
 
-LIBRARY = Path(__file__).with_name("libnative.so")
+FOLDER = Path(__file__).parent
 SIGNATURES = {
     "native_setup": (Address,) * 3,
-    "native_linear_bf16": (*(Address,) * 5, *(Number,) * 4, Small),
+    "native_pack": (Address, Address, Number, Number, Small),
+    "native_linear_bf16": (*(Address,) * 5, *(Number,) * 3, Small),
     "native_linear_int8": (*(Address,) * 8, *(Number,) * 3, Small),
     "native_round": (*(Address,) * 3, Number, Number, Number, Small),
     "native_rms_norm": (Address, Number, Address, Small, Address, Number, Number, Real, Small),
@@ -44,21 +46,33 @@ OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The functions, with their arguments' types; None where there are none for this machine."""
-    if not _fits():
+    kind = processor()
+    if kind is None:
         return None
+    path = FOLDER / f"libnative-{kind}.so"
     try:
-        return _loaded()
+        return _loaded(path)
     except (OSError, AttributeError, LookupError) as error:
         logger.warning(
-            "this processor would be up to twice as fast with the package's C functions, but %s; "
+            "this processor would be several times as fast with the package's C functions, but %s; "
             "where there is a C compiler (cc), they are built when candle-vllm-core is installed",
-            "they were not built" if not LIBRARY.exists() else error,
+            error if path.exists() else "they were not built",
         )
         return None
 
 
-def _loaded() -> ctypes.CDLL:
-    found, threads = ctypes.CDLL(str(LIBRARY)), _openmp()
+def processor() -> str | None:
+    """The kind of processor that the functions are built for; None if this is of no such kind."""
+    if sys.platform != "linux" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return None
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability == "AVX512" and torch.cpu._is_avx512_bf16_supported() and torch.cpu._is_vnni_supported():
+        return "avx512"
+    return "avx2" if capability in ("AVX2", "AVX512") else None
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    found, threads = ctypes.CDLL(str(path)), _openmp()
     for name, types in SIGNATURES.items():
         function = getattr(found, name)
         function.argtypes, function.restype = types, None
@@ -69,12 +83,6 @@ def _loaded() -> ctypes.CDLL:
 def address(tensor: Tensor | None) -> int | None:
     """Where a tensor's numbers begin, as the functions take it."""
     return None if tensor is None else tensor.data_ptr()
-
-
-def _fits() -> bool:
-    """Whether the functions are for this system and this processor."""
-    known = sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64")
-    return known and torch.cpu._is_avx512_bf16_supported() and torch.cpu._is_vnni_supported()
 
 
 def _openmp() -> ctypes.CDLL:

@@ -79,67 +79,59 @@ static void fetch(const bf16 *from, long count, const long slots[KEYS]) {
 static void pack_keys(const bf16 *keys, const long slots[KEYS], long dim, int *packed) {
     for (long pair = 0; pair < dim / 2; pair += 16)
         for (long first = 0; first < KEYS; first += 16) {
-            __m512i rows[16];
-            __mmask16 some = lanes(dim / 2 - pair);
+            words rows[16];
+            mask some = lanes(dim / 2 - pair);
             EACH for (int i = 0; i < 16; i++) {
                 long slot = slots[first + i];
                 const bf16 *from = keys + (slot == NONE ? 0 : slot) + 2 * pair;
-                rows[i] = _mm512_maskz_loadu_epi32(slot == NONE ? 0 : some, from);
+                rows[i] = load_some_words(from, slot == NONE ? 0 : some);
             }
             transpose(rows);
             for (long i = 0; i < least(16, dim / 2 - pair); i++)
-                _mm512_storeu_si512(packed + (pair + i) * KEYS + first, rows[i]);
+                store_words(packed + (pair + i) * KEYS + first, rows[i]);
         }
 }
 
 /* Values as [KEYS / 2][MOST_DIM] pairs. */
 static void pack_values(const bf16 *values, const long slots[KEYS], long dim, int *packed) {
-    short low[32], high[32];
-    for (int i = 0; i < 32; i++) {
-        low[i] = i / 2 + i % 2 * 32;
-        high[i] = low[i] + 16;
-    }
-    __m512i lows = _mm512_loadu_si512(low), highs = _mm512_loadu_si512(high), none = _mm512_setzero_si512();
+    static const bf16 zeros[16];
     for (long key = 0; key < KEYS; key += 2, packed += MOST_DIM)
-        for (long i = 0; i < dim; i += 32) {
-            __mmask32 some = dim - i >= 32 ? ~0u : (1u << (dim - i)) - 1;
-            long first = slots[key], second = slots[key + 1];
-            __m512i a = first == NONE ? none : _mm512_maskz_loadu_epi16(some, values + first + i);
-            __m512i b = second == NONE ? none : _mm512_maskz_loadu_epi16(some, values + second + i);
-            _mm512_storeu_si512(packed + i, _mm512_permutex2var_epi16(a, lows, b));
-            _mm512_storeu_si512(packed + i + 16, _mm512_permutex2var_epi16(a, highs, b));
+        for (long i = 0; i < dim; i += 16) {
+            const bf16 *first = slots[key] == NONE ? zeros : values + slots[key] + i;
+            const bf16 *second = slots[key + 1] == NONE ? zeros : values + slots[key + 1] + i;
+            store_words(packed + i, pairs_of(first, second, lanes(dim - i)));
         }
 }
 
-INLINE __m512 capped(__m512 score, float cap) {
-    __m512 e = exp2_16(_mm512_mul_ps(score, _mm512_set1_ps(2 * LOG2E / cap))), one = _mm512_set1_ps(1);
-    __m512 share = _mm512_div_ps(_mm512_set1_ps(2), _mm512_add_ps(e, one));
-    return _mm512_mul_ps(_mm512_sub_ps(one, share), _mm512_set1_ps(cap));
+INLINE reals capped(reals score, float cap) {
+    reals e = exp2_16(mul16(score, all16(2 * LOG2E / cap))), one = all16(1);
+    reals share = div16(all16(2), add16(e, one));
+    return mul16(sub16(one, share), all16(cap));
 }
 
 /* Scores of one query in units of 2's exponent, -inf where it sees none: keys from `from` up to `to` it does. */
 static float scale_scores(const attention_job *job, float *scores, long from, long to, float largest_before) {
-    __m512 largest = _mm512_set1_ps(largest_before);
+    reals largest = all16(largest_before);
     EACH for (int i = 0; i < KEYS / 16; i++) {
-        __mmask16 seen = lanes(to - i * 16) & ~lanes(from - i * 16);
-        __m512 score = _mm512_mul_ps(_mm512_loadu_ps(scores + i * 16), _mm512_set1_ps(job->scale));
-        score = _mm512_mul_ps(job->softcap ? capped(score, job->softcap) : score, _mm512_set1_ps(LOG2E));
-        score = _mm512_mask_blend_ps(seen, _mm512_set1_ps(-INFINITY), score);
-        largest = _mm512_max_ps(largest, score);
-        _mm512_storeu_ps(scores + i * 16, score);
+        mask seen = lanes(to - i * 16) & ~lanes(from - i * 16);
+        reals score = mul16(load16(scores + i * 16), all16(job->scale));
+        score = mul16(job->softcap ? capped(score, job->softcap) : score, all16(LOG2E));
+        score = choose16(seen, score, all16(-INFINITY));
+        largest = max16(largest, score);
+        store16(scores + i * 16, score);
     }
-    return _mm512_reduce_max_ps(largest);
+    return largest16(largest);
 }
 
 /* Such scores as weights, beside the largest; returns their sum as they are rounded, so that they are shares of 1. */
 static float weigh(const float *scores, float largest, bf16 *weights) {
-    __m512 sum = _mm512_setzero_ps();
+    reals sum = none16();
     EACH for (int i = 0; i < KEYS / 16; i++) {
-        __m512 weight = exp2_16(_mm512_sub_ps(_mm512_loadu_ps(scores + i * 16), _mm512_set1_ps(largest)));
-        store_some(weights + i * 16, weight, 0xffff);
-        sum = _mm512_add_ps(sum, wide(weights + i * 16));
+        reals weight = exp2_16(sub16(load16(scores + i * 16), all16(largest)));
+        round_some(weights + i * 16, weight, 0xffff);
+        sum = add16(sum, wide16(weights + i * 16));
     }
-    return _mm512_reduce_add_ps(sum);
+    return sum16(sum);
 }
 
 INLINE long position(const sequence *s, long query) { return s->length - s->count + query; }
@@ -156,7 +148,7 @@ static void soften(const attention_job *job, const rows_of *rows, long key, scra
         t->factor[r] = state[0] - t->largest[r];
     }
     for (long r = 0; r < rows->count; r += 16)
-        _mm512_storeu_ps(t->factor + r, exp2_16(_mm512_loadu_ps(t->factor + r)));
+        store16(t->factor + r, exp2_16(load16(t->factor + r)));
     for (long r = 0; r < rows->count; r++) {
         float *state = rows->sums + (r + 1) * job->stride - 16;
         state[0] = t->largest[r];
@@ -188,9 +180,9 @@ static void merge(const attention_job *job, float *total, const float *part) {
     long dim = job->stride - 16;
     float now = fmaxf(total[dim], part[dim]), before = exp2_1(total[dim] - now), own = exp2_1(part[dim] - now);
     for (long i = 0; i < dim; i += 16) {
-        __m512 kept = _mm512_mul_ps(_mm512_loadu_ps(total + i), _mm512_set1_ps(before));
-        __m512 added = _mm512_mul_ps(_mm512_loadu_ps(part + i), _mm512_set1_ps(own));
-        _mm512_storeu_ps(total + i, _mm512_add_ps(kept, added));
+        reals kept = mul16(load16(total + i), all16(before));
+        reals added = mul16(load16(part + i), all16(own));
+        store16(total + i, add16(kept, added));
     }
     total[dim] = now;
     total[dim + 1] = total[dim + 1] * before + part[dim + 1] * own;
@@ -202,10 +194,10 @@ static void finish(const attention_job *job, const sequence *s, long head, long 
     bf16 *y = job->y + ((s->first + row / job->group) * job->heads + h) * job->value_dim;
     float sum = total[dim + 1];
     if (job->sinks)
-        sum += exp2_1(_mm512_cvtss_f32(wide_some(job->sinks + h, 1)) * LOG2E - total[dim]);
+        sum += exp2_1(first16(wide_some(job->sinks + h, 1)) * LOG2E - total[dim]);
     for (long i = 0; i < job->value_dim; i += 16) {
-        __m512 mean = _mm512_mul_ps(_mm512_loadu_ps(total + i), _mm512_set1_ps(1 / sum));
-        store_some(y + i, mean, lanes(job->value_dim - i));
+        reals mean = mul16(load16(total + i), all16(1 / sum));
+        round_some(y + i, mean, lanes(job->value_dim - i));
     }
 }
 
@@ -290,22 +282,20 @@ static void attend_part(void *given) {
     attention_job *job = given;
     scratch t;
     const sequence *s = job->sequences;
-    unsigned flags = _mm_getcsr();
-    _mm_setcsr(flags | 0x8040); /* as the products do: numbers too small to be normal are 0 */
+    unsigned before = denormals_off(); /* as the products do */
     for (long piece; (piece = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < job->pieces;) {
         while (s + 1 < job->sequences + job->count && piece >= s[1].pieces)
             s++;
         attend_piece(job, s, piece - s->pieces, &t);
     }
-    _mm_setcsr(flags);
+    denormals_as(before);
 }
 
 /* Answers of several splits, which are all done. */
 static void merge_part(void *given) {
     attention_job *job = given;
     float total[MOST_DIM + 16];
-    unsigned flags = _mm_getcsr();
-    _mm_setcsr(flags | 0x8040);
+    unsigned before = denormals_off();
     for (long index; (index = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < job->count * job->kv_heads;) {
         const sequence *s = job->sequences + index / job->kv_heads;
         long head = index % job->kv_heads, rows = s->count == 1 && splits(job, s) > 1 ? job->group : 0;
@@ -316,7 +306,7 @@ static void merge_part(void *given) {
             finish(job, s, head, row, total);
         }
     }
-    _mm_setcsr(flags);
+    denormals_as(before);
 }
 
 /* Number the pieces of work of all sequences, and give answers' splits their room; returns the pieces. */

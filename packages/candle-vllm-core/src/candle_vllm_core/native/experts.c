@@ -28,16 +28,16 @@ static void combine_part(void *job_) {
     share(job->tokens, job->threads, &from, &to);
     for (long token = from; token < to; token++)
         for (long i = 0; i < dim; i += 16) {
-            __mmask16 some = lanes(dim - i);
-            __m512 sum = _mm512_setzero_ps();
+            mask some = lanes(dim - i);
+            reals sum = none16();
             for (long pair = token * job->choices; pair < (token + 1) * job->choices; pair++) {
-                __m512 its = wide_some(job->given + job->places[pair] * dim + i, some);
-                sum = _mm512_fmadd_ps(its, _mm512_set1_ps(job->weights[pair]), sum);
+                reals its = wide_some(job->given + job->places[pair] * dim + i, some);
+                sum = muladd16(its, all16(job->weights[pair]), sum);
             }
             for (int each = 0; each < 2; each++)
                 if (job->added[each])
-                    sum = _mm512_add_ps(sum, wide_some(job->added[each] + token * dim + i, some));
-            store_some(job->y + token * dim + i, sum, some);
+                    sum = add16(sum, wide_some(job->added[each] + token * dim + i, some));
+            round_some(job->y + token * dim + i, sum, some);
         }
 }
 

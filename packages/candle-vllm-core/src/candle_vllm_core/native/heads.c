@@ -19,21 +19,21 @@ typedef struct {
 
 static void load(const bf16 *x, float *head, long dim) {
     for (long i = 0; i < dim; i += 16)
-        _mm512_mask_storeu_ps(head + i, lanes(dim - i), wide_some(x + i, lanes(dim - i)));
+        store_some(head + i, wide_some(x + i, lanes(dim - i)), lanes(dim - i));
 }
 
 static void store(const float *head, bf16 *y, long dim) {
     for (long i = 0; i < dim; i += 16)
-        store_some(y + i, _mm512_maskz_loadu_ps(lanes(dim - i), head + i), lanes(dim - i));
+        round_some(y + i, load_some(head + i, lanes(dim - i)), lanes(dim - i));
 }
 
 static void normalise(float *head, const float *weight, long dim, float eps) {
-    __m512 sum = _mm512_setzero_ps();
+    reals sum = none16();
     for (long i = 0; i < dim; i += 16) {
-        __m512 v = _mm512_maskz_loadu_ps(lanes(dim - i), head + i);
-        sum = _mm512_fmadd_ps(v, v, sum);
+        reals v = load_some(head + i, lanes(dim - i));
+        sum = muladd16(v, v, sum);
     }
-    float factor = 1 / sqrtf(_mm512_reduce_add_ps(sum) / dim + eps);
+    float factor = 1 / sqrtf(sum16(sum) / dim + eps);
     for (long i = 0; i < dim; i++)
         head[i] = head[i] * factor * weight[i];
 }

@@ -12,21 +12,21 @@ typedef struct {
 } round_job;
 
 static void round_row(const bf16 *x, uint8_t *rounded, float *largest, long columns) {
-    const __m512 zero = _mm512_setzero_ps();
-    __m512 most = zero;
-    __mmask16 wrong = 0;
+    const reals zero = none16();
+    reals most = zero;
+    mask wrong = 0;
     for (long c = 0; c < columns; c += 16) {
-        __m512 v = wide_some(x + c, lanes(columns - c));
-        wrong |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-        most = _mm512_max_ps(most, _mm512_abs_ps(v));
+        reals v = wide_some(x + c, lanes(columns - c));
+        wrong |= wrong16(v);
+        most = max16(most, abs16(v));
     }
-    *largest = wrong ? NAN : _mm512_reduce_max_ps(most);
-    __m512 factor = *largest > 0 ? _mm512_set1_ps(127.0f / *largest) : zero;
+    *largest = wrong ? NAN : largest16(most);
+    reals factor = *largest > 0 ? all16(127.0f / *largest) : zero;
     for (long c = 0; c < columns; c += 16) {
-        __mmask16 some = lanes(columns - c);
-        __m512i nearest = _mm512_cvtps_epi32(_mm512_mul_ps(wide_some(x + c, some), factor));
-        __m512i shifted = _mm512_add_epi32(nearest, _mm512_set1_epi32(128));
-        _mm512_mask_cvtepi32_storeu_epi8(rounded + c, some, shifted);
+        mask some = lanes(columns - c);
+        words nearest = words_of(mul16(wide_some(x + c, some), factor));
+        words shifted = add_words(nearest, all_words(128));
+        store_bytes(rounded + c, shifted, some);
     }
 }
 

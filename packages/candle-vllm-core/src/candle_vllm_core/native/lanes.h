@@ -1,23 +1,31 @@
-/* Sixteen bfloat16 as sixteen float32, and back, rounded to the nearest even. */
+/* Sixteen numbers at once: what the other files compute with. Each kind of processor has a file that says how. */
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
+
+#define EACH _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;
+typedef uint16_t mask; /* a bit for each of sixteen lanes */
 
-static inline __m512 wide(const bf16 *from) {
-    __m256i narrow = _mm256_loadu_si256((const void *)from);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
-}
-
-static inline __m512 wide_some(const bf16 *from, __mmask16 some) {
-    __m256i narrow = _mm256_maskz_loadu_epi16(some, from);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
-}
-
-static inline void store_some(bf16 *to, __m512 value, __mmask16 some) {
-    _mm256_mask_storeu_epi16(to, some, (__m256i)_mm512_cvtneps_pbh(value));
-}
+#define EVERY ((mask)0xffff)
 
 /* The lanes that `left` numbers fill, at most all. */
-static inline __mmask16 lanes(long left) { return left >= 16 ? 0xffff : left <= 0 ? 0 : (1u << left) - 1; }
+INLINE mask lanes(long left) { return left >= 16 ? EVERY : left <= 0 ? 0 : (mask)((1u << left) - 1); }
+
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#include "lanes_avx512.h"
+#else
+#include "lanes_avx2.h"
+#endif
+
+/* Numbers too small to be normal count as 0 until `denormals_as` is given what this returned. */
+INLINE unsigned denormals_off(void) {
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
+
+INLINE void denormals_as(unsigned before) { _mm_setcsr(before); }

@@ -13,14 +13,14 @@ typedef struct {
 } peaks_job;
 
 static float largest(const bf16 *x) {
-    __m512 most = wide(x);
-    __mmask16 wrong = _mm512_cmp_ps_mask(most, most, _CMP_UNORD_Q);
+    reals most = wide16(x);
+    mask wrong = wrong16(most);
     for (int i = 16; i < BLOCK; i += 16) {
-        __m512 v = wide(x + i);
-        wrong |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-        most = _mm512_max_ps(most, v);
+        reals v = wide16(x + i);
+        wrong |= wrong16(v);
+        most = max16(most, v);
     }
-    return wrong ? NAN : _mm512_reduce_max_ps(most);
+    return wrong ? NAN : largest16(most);
 }
 
 static void peaks_part(void *given) {

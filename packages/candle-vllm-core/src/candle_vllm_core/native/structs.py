@@ -8,11 +8,11 @@ from . import Address, Number, Real
 
 
 class Matrix(ctypes.Structure):
-    """A packed matrix with its bias; `span` is 0 for one of 8-bit integers."""
+    """A matrix in panels, with its bias; one in bfloat16 has no scale."""
 
     _fields_ = (
         *((name, Address) for name in ("weight", "bias", "scale", "sums")),
-        *((name, Number) for name in ("rows", "columns", "span")),
+        *((name, Number) for name in ("rows", "columns")),
     )
 
 

@@ -112,7 +112,7 @@ class NativeExperts:
         if (columns, pairs, len(counts)) != (right, sum(counts), self._count) or min(counts) < 0:
             raise ValueError(f"{self._count} experts take rows of {right}, not {list(x.shape)} in parts of {counts}")
         x, y = x.contiguous(), x.new_empty(pairs, self._first.rows)
-        rounded = None if self._first.span else x.new_empty(pairs, columns + -columns % 4, dtype=torch.uint8)
+        rounded = None if self._first.scale is None else x.new_empty(pairs, columns + -columns % 4, dtype=torch.uint8)
         largest = None if rounded is None else x.new_empty(pairs, dtype=torch.float32)
         self._library.native_experts(
             ctypes.byref(self._matrices),

@@ -4,35 +4,27 @@ With weights w = s q and a token's activations x = t u, where q and u are intege
 largest value of their row over 127, a product is s t (q . u). The sum is of integers, so it is exact: a token's result
 is the same bits whatever it is multiplied with. oneDNN is fast where activations are from 0 to 255, so u is shifted.
 
-The operations are private to torch, so they are tried before a matrix is stored in this way.
+Our own C functions multiply them where they are and activations are bfloat16, else oneDNN does in the same bits. Its
+operations are private to torch, so they are tried before a matrix is stored in this way.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..native import address, library
-from ..native.structs import Matrix
-from .bf16 import Product, check_product
+from .panels import LARGEST, ROWS_AT_ONCE, SHIFT, Int8Panels, has_panels, panel_bytes
 from .weight import DenseWeight, Weight, filled_up
 
-LARGEST = 127
-SHIFT = 128
 SMALLEST_SCALE = 1e-30
 """Keeps the scale of a row of zeros off zero."""
 ROUNDER = 1.5 * 2**23
 """A float32 of this size has no room for a fraction: adding it rounds, to the even number where two are as near."""
 MOST_ERROR = 0.02
 """Of a product, over its length, where numbers are drawn from a normal distribution: twice what rounding makes."""
-FEW_ROWS = 4
-"""So many are rounded by one thread."""
-ROWS_AT_ONCE = 1024
-"""Rows that are in 32 bits at once while a matrix is rounded."""
 
 
 class Int8Weight(Weight):
@@ -46,15 +38,9 @@ class Int8Weight(Weight):
         self._scale = scale / LARGEST
         """Less what a token is rounded with."""
         self._zero = torch.zeros(len(scale), dtype=torch.int32)
-        self._native = _native_product(self._packed, self._scale, rounded, self._plain)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
-        if self._native is not None and x.dtype == torch.bfloat16:
-            return self._native(x, bias, residual)
-        return self._plain(x, bias, residual)
-
-    def _plain(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         wide = x.float()
         largest = wide.abs().amax(-1, True)
         found = self._product(_shifted(wide * (torch.tensor(float(LARGEST)) / largest))).mul_(largest)
@@ -62,10 +48,6 @@ class Int8Weight(Weight):
             if added is not None:
                 found.add_(added)
         return found.to(x.dtype)
-
-    def matrix(self, bias: Tensor | None) -> Matrix | None:
-        """See `Weight.matrix`."""
-        return None if self._native is None else self._native.matrix(bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`; the rounded matrix."""
@@ -101,82 +83,31 @@ class Int8Weight(Weight):
         return result[: shifted.shape[0]]
 
 
-class NativeProduct:
-    """The same product, in the same bits, in our own code, which reads oneDNN's layout."""
-
-    def __init__(self, found: ctypes.CDLL, packed: Tensor, scale: Tensor, rounded: Tensor) -> None:
-        """`packed` and `scale` are those of the weight, `rounded` [rows, columns] its integers."""
-        self._library, self._packed, self._scale = found, packed, scale
-        self._shape = rounded.shape
-        starts = range(0, len(rounded), ROWS_AT_ONCE)
-        each = [rounded[start : start + ROWS_AT_ONCE].sum(1, dtype=torch.int32) for start in starts]
-        self._sums = torch.cat(each).mul_(SHIFT)
-
-    def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
-        """x [tokens, columns] in bfloat16, as `Weight.matmul` takes it."""
-        (rows, columns), m, threads = self._shape, x.shape[0], torch.get_num_threads()
-        check_product(x, bias, residual, (rows, columns))
-        x, added = x.contiguous(), None if residual is None else residual.contiguous()
-        stride = -(-columns // 4) * 4
-        shifted, largest = x.new_empty(m, stride, dtype=torch.uint8), x.new_empty(m, dtype=torch.float32)
-        self._library.native_round(
-            address(x), address(shifted), address(largest), m, columns, stride, threads if m > FEW_ROWS else 1
-        )
-        y = x.new_empty(m, rows)
-        self._library.native_linear_int8(
-            address(shifted),
-            torch.ops.mkldnn.data_ptr(self._packed),
-            address(self._scale),
-            address(self._sums),
-            address(largest),
-            address(bias),
-            address(added),
-            address(y),
-            m,
-            rows,
-            columns,
-            threads,
-        )
-        return y
-
-    def matrix(self, bias: Tensor | None) -> Matrix:
-        """See `Weight.matrix`."""
-        (rows, columns), weight = self._shape, torch.ops.mkldnn.data_ptr(self._packed)
-        scale, sums = address(self._scale), address(self._sums)
-        return Matrix(weight=weight, bias=address(bias), scale=scale, sums=sums, rows=rows, columns=columns)
-
-
-def _native_product(packed: Tensor, scale: Tensor, rounded: Tensor, plain: Product) -> NativeProduct | None:
-    """The product in our own code, if there is any for this machine, and the matrix lies as that takes it."""
-    found, shape = library(), tuple(rounded.shape)
-    if found is None:
-        return None
-    own = NativeProduct(found, packed, scale, rounded)
-    if shape not in _agrees:
-        x = torch.randn(FEW_ROWS, shape[1], generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-        _agrees[shape] = torch.equal(own(x, None, None), plain(x, None, None))
-    return own if _agrees[shape] else None
-
-
-_agrees: dict[tuple[int, ...], bool] = {}
-"""Whether both products are the same bits, by the shape of the matrix: it is tried once."""
-
-
 def quantize(weight: DenseWeight) -> Weight:
     """The same matrix in 8-bit integers; one that is on no device stays as it is."""
     tensor = weight.dense()
-    return weight if tensor.is_meta else Int8Weight(*_rounded(tensor), tensor.dtype)
+    if tensor.is_meta:
+        return weight
+    rounded, scale = _rounded(tensor)
+    return Int8Panels(rounded, scale) if has_panels(tensor.dtype) else Int8Weight(rounded, scale, tensor.dtype)
 
 
-def int8_bytes(rows: int, columns: int) -> int:
-    """What a matrix takes in memory: oneDNN fills up both sides to 64 and keeps rows' sums, and so do we."""
+def int8_bytes(rows: int, columns: int, dtype: torch.dtype) -> int:
+    """What a matrix that was of a type takes in memory, with scales and sums; oneDNN fills up both sides to 64."""
+    if has_panels(dtype):
+        return panel_bytes(rows, columns, 1) + 2 * 4 * rows
     filled = -(-rows // 64) * 64
-    return filled * -(-columns // 64) * 64 + 4 * filled + (2 if library() is None else 3) * 4 * rows
+    return filled * -(-columns // 64) * 64 + 4 * filled + 2 * 4 * rows
+
+
+def can_quantize(dtype: torch.dtype) -> bool:
+    """Whether matrices that were of a type multiply right on this machine."""
+    return has_panels(dtype) or _multiplies_right()
 
 
 @functools.cache
-def can_quantize() -> bool:
-    """Whether such matrices multiply right on this machine; tried once, against plain multiplication."""
+def _multiplies_right() -> bool:
+    """Whether oneDNN multiplies such matrices right; tried once, against plain multiplication."""
     generator = torch.Generator().manual_seed(0)
     plain, x = (torch.randn(shape, generator=generator) for shape in ((48, 320), (5, 320)))
     right = F.linear(x, plain)

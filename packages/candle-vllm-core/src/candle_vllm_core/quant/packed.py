@@ -1,7 +1,7 @@
-"""Matrices packed once, as oneDNN multiplies them, which is what makes a CPU come near its memory's speed.
+"""Matrices packed once, as our own C functions or oneDNN multiply them: so a CPU comes near its memory's speed.
 
-The operations are private to torch, so they are tried when the first matrix of a type is packed; where they are missing
-or wrong, matrices stay plain.
+oneDNN's operations are private to torch, so they are tried when the first matrix of a type is packed; where they are
+missing or wrong, matrices stay plain.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..native.structs import Matrix
-from .bf16 import bf16_product
+from .panels import Bf16Panels, has_panels, panel_bytes
 from .weight import DenseWeight, Weight, filled_up
 
 
@@ -23,18 +22,11 @@ class PackedWeight(Weight):
     def __init__(self, tensor: Tensor) -> None:
         self.shape = (tensor.shape[0], tensor.shape[1])
         self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, None)
-        self._own = bf16_product(self._packed, tensor.dtype, self.shape)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
-        if self._own is not None:
-            return self._own(x, bias, residual)
         added = None if residual is None else filled_up(residual)
         return _multiply(filled_up(x), self._packed, bias, added)[: x.shape[0]]
-
-    def matrix(self, bias: Tensor | None) -> Matrix | None:
-        """See `Weight.matrix`."""
-        return None if self._own is None else self._own.matrix(bias)
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
@@ -48,19 +40,29 @@ class PackedWeight(Weight):
 def pack(weight: DenseWeight) -> Weight:
     """The same matrix packed, if this device, type and build of torch can; else as it is."""
     tensor = weight.dense()
-    return PackedWeight(tensor) if tensor.device.type == "cpu" and can_pack(tensor.dtype) else weight
+    if tensor.device.type != "cpu" or not can_pack(tensor.dtype):
+        return weight
+    return Bf16Panels(tensor) if has_panels(tensor.dtype) else PackedWeight(tensor)
 
 
-def packed_bytes(rows: int, columns: int, itemsize: int) -> int:
+def packed_bytes(rows: int, columns: int, dtype: torch.dtype) -> int:
     """What a packed matrix takes in memory: oneDNN fills up its rows to 64 and its columns to 64 bytes."""
+    itemsize = dtype.itemsize
+    if has_panels(dtype):
+        return panel_bytes(rows, columns, itemsize)
     if rows == 1 and itemsize == 4:  # is multiplied as a vector, as it stands
         return columns * itemsize
     return -(-rows // 64) * 64 * -(-columns * itemsize // 64) * 64
 
 
-@functools.cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether packed matrices of a type multiply right on this machine; tried once, against plain multiplication."""
+    """Whether matrices of a type are packed on this machine."""
+    return has_panels(dtype) or _multiplies_right(dtype)
+
+
+@functools.cache
+def _multiplies_right(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies packed matrices of a type right; tried once, against plain multiplication."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((48, 40), (48,), (5, 40), (5, 48))
     plain, bias, x, added = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
@@ -80,9 +82,3 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None, added: Tensor | No
     else:
         result = torch.ops.mkldnn._linear_pointwise.binary(x, added, packed, bias, "add")
     return result
-
-
-@functools.cache
-def multiplies_here() -> bool:
-    """Whether packed matrices of a usual shape in bfloat16 are multiplied in our own code; tried once."""
-    return can_pack(torch.bfloat16) and PackedWeight(torch.ones(64, 1024, dtype=torch.bfloat16))._own is not None

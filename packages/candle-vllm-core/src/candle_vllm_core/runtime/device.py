@@ -14,6 +14,7 @@ from .. import kernels
 from ..config import DType, KVCacheDType, Quantization
 from ..errors import ConfigError, DeviceError
 from ..quant.int8 import can_quantize
+from ..quant.panels import has_panels
 from .container import left_in_container
 from .threads import usable_cores
 
@@ -59,13 +60,13 @@ def resolve_dtype(name: DType, device: torch.device) -> torch.dtype:
             return torch.float16
 
 
-def check_quantization(quantization: Quantization | None, device: torch.device) -> None:
+def check_quantization(quantization: Quantization | None, device: torch.device, dtype: torch.dtype) -> None:
     """Refuse a config's `quantization` where it cannot be computed with.
 
     Raises:
         ConfigError: the device is no CPU, or products of 8-bit matrices come out wrong on it.
     """
-    if quantization is None or (device.type == "cpu" and can_quantize()):
+    if quantization is None or (device.type == "cpu" and can_quantize(dtype)):
         return
     why = (
         "this build of torch does not multiply such matrices right on this processor"
@@ -106,7 +107,9 @@ def threads_for(asked: int | None) -> int:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 itself; where it does not, fp32 is faster."""
+    """Whether bf16 is fast: our own code or the processor multiplies it; where neither does, fp32 is faster."""
+    if has_panels(torch.bfloat16):
+        return True
     if platform.machine().lower() in ("x86_64", "amd64"):
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

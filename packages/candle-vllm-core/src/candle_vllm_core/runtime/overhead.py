@@ -21,11 +21,9 @@ TOKENIZER = 300
 def overhead_bytes(spec: s.Decoder, *, native: bool, quantized: bool) -> int:
     """What comes beside the rest when a model is opened and its largest step runs for the first time.
 
-    oneDNN makes code for the largest step. Where there are C functions, they are tried against oneDNN on each shape of
-    matrix, in bfloat16 with and without a residual, in 8-bit integers once, and oneDNN is not used after that.
+    oneDNN makes code for the largest step; C functions, where they multiply, are there already.
     """
-    products = 2 if native and not quantized else 1
-    code = MACHINE_CODE * products * len(set(_shapes(spec)))
+    code = 0 if native else MACHINE_CODE * len(set(_shapes(spec)))
     experts = any(isinstance(layer.feed_forward, s.Sparse) for layer in spec.layers)
     libraries = LIBRARIES + OF_INTEGERS * quantized + OF_EXPERTS * experts
     return libraries + code + TOKENIZER * spec.vocab

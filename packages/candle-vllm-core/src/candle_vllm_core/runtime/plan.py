@@ -15,7 +15,7 @@ from ..model.build import as_stored
 from ..model.families import decoder_spec
 from ..model.ledger import Holding, weight_bytes
 from ..model.names import NameMap
-from ..quant.packed import multiplies_here
+from ..quant.panels import has_panels
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
 from .activations import StepSize, activation_bytes
@@ -74,7 +74,7 @@ class Plan:
             ConfigError: the config asks more than the model or the device has.
         """
         dtype = resolve_dtype(config.dtype, device)
-        check_quantization(config.quantization, device)
+        check_quantization(config.quantization, device, dtype)
         check_kv_cache_dtype(config.kv_cache_dtype, device)
         spec = decoder_spec(source.config, length=config.max_sequence_length, yarn_factor=config.yarn_scaling_factor)
         needs = KVNeeds.of(spec, dtype.itemsize, fp8=config.kv_cache_dtype == "fp8")
@@ -149,7 +149,7 @@ class _Fixed:
         tokens = load.length
         if config.enable_chunked_prefill:
             tokens = min(config.prefill_chunk_size, load.sequences * load.length)
-        native = holding.device.type == "cpu" and holding.dtype == torch.bfloat16 and multiplies_here()
+        native = holding.device.type == "cpu" and has_panels(holding.dtype)
         quantized = holding.quantization is not None
         step = StepSize(
             tokens=tokens,

@@ -1,0 +1,189 @@
+"""Matrices in panels of 64 rows, as our own C functions multiply them: few rows at the speed that memory is read at.
+
+A panel holds, for the first columns that fill 4 bytes, those of each of its 64 rows in turn, then the next ones: two
+numbers of bfloat16, or four 8-bit integers. A row of activations is summed by itself in an order that columns alone
+say, so its result is the same bits in whatever batch it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..native import address, library, processor
+from ..native.structs import Matrix
+from .weight import Weight
+
+PANEL = 64
+"""Rows."""
+WORD = 4
+"""Bytes that are multiplied at once."""
+FEW_ROWS = 4
+"""So many are rounded by one thread."""
+SHIFT = 128
+"""What makes integers from -127 to 127 positive."""
+LARGEST = 127
+ROWS_AT_ONCE = 1024
+"""Rows that are in 32 bits at once while they are summed."""
+
+
+class Bf16Panels(Weight):
+    """A matrix on a CPU in bfloat16; the plain copy is not kept."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape = (tensor.shape[0], tensor.shape[1])
+        self._library, self._panels = functions(), packed(tensor)
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """See `Weight.matmul`.
+
+        Raises:
+            ValueError: a tensor has another shape or type than is right for the matrix.
+        """
+        rows, m = self.shape[0], x.shape[0]
+        _check(x, bias, residual, self.shape)
+        x, added = _even(x).contiguous(), None if residual is None else residual.contiguous()
+        y = x.new_empty(m, rows)
+        self._library.native_linear_bf16(
+            *(address(each) for each in (x, self._panels, bias, added, y)),
+            m,
+            rows,
+            x.shape[1],
+            torch.get_num_threads(),
+        )
+        return y
+
+    def matrix(self, bias: Tensor | None) -> Matrix | None:
+        """See `Weight.matrix`."""
+        rows, columns = self.shape
+        if columns % 2:
+            return None
+        return Matrix(weight=address(self._panels), bias=address(bias), rows=rows, columns=columns)
+
+    def dense(self) -> Tensor:
+        """See `Weight.dense`."""
+        return unpacked(self._panels, self.shape, torch.bfloat16)
+
+    def rows(self, start: int, stop: int) -> Bf16Panels:
+        """See `Weight.rows`."""
+        return Bf16Panels(self.dense()[start:stop])
+
+
+class Int8Panels(Weight):
+    """A matrix on a CPU as 8-bit integers with one scale for each row, multiplied with activations in bfloat16.
+
+    The integers of a product are summed exactly.
+    """
+
+    def __init__(self, rounded: Tensor, scale: Tensor) -> None:
+        """Integers [rows, columns] from -127 to 127 and their scales [rows] in float32."""
+        self.shape = (rounded.shape[0], rounded.shape[1])
+        self._library, self._panels = functions(), packed(rounded)
+        self._scale = scale / LARGEST
+        """Less what a token is rounded with."""
+        self._sums = _sums(rounded)
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """See `Weight.matmul`.
+
+        Raises:
+            ValueError: a tensor has another shape or type than is right for the matrix.
+        """
+        (rows, columns), m, threads = self.shape, x.shape[0], torch.get_num_threads()
+        _check(x, bias, residual, self.shape)
+        x, added = x.contiguous(), None if residual is None else residual.contiguous()
+        stride = columns + -columns % WORD
+        shifted, largest = x.new_empty(m, stride, dtype=torch.uint8), x.new_empty(m, dtype=torch.float32)
+        rounding = [address(each) for each in (x, shifted, largest)]
+        self._library.native_round(*rounding, m, columns, stride, threads if m > FEW_ROWS else 1)
+        y = x.new_empty(m, rows)
+        given = (shifted, self._panels, self._scale, self._sums, largest, bias, added, y)
+        self._library.native_linear_int8(*(address(each) for each in given), m, rows, columns, threads)
+        return y
+
+    def matrix(self, bias: Tensor | None) -> Matrix:
+        """See `Weight.matrix`."""
+        (rows, columns), scale, sums = self.shape, address(self._scale), address(self._sums)
+        weight = address(self._panels)
+        return Matrix(weight=weight, bias=address(bias), scale=scale, sums=sums, rows=rows, columns=columns)
+
+    def dense(self) -> Tensor:
+        """See `Weight.dense`; the rounded matrix."""
+        return self._integers().float().mul_(self._scale[:, None] * LARGEST).to(torch.bfloat16)
+
+    def rows(self, start: int, stop: int) -> Int8Panels:
+        """See `Weight.rows`."""
+        return Int8Panels(self._integers()[start:stop], self._scale[start:stop] * LARGEST)
+
+    def _integers(self) -> Tensor:
+        return unpacked(self._panels, self.shape, torch.int8)
+
+
+def has_panels(dtype: torch.dtype) -> bool:
+    """Whether matrices of a type, or made of such, are multiplied in our own code here.
+
+    A processor with AMX multiplies matrices faster than our code does, by oneDNN's.
+    """
+    if dtype != torch.bfloat16 or library() is None:
+        return False
+    return processor() == "avx2" or not torch.cpu._is_amx_tile_supported()
+
+
+def panel_bytes(rows: int, columns: int, itemsize: int) -> int:
+    """What a matrix in panels takes in memory."""
+    return -(-rows // PANEL) * PANEL * -(-columns * itemsize // WORD) * WORD
+
+
+def functions() -> ctypes.CDLL:
+    """The C functions.
+
+    Raises:
+        RuntimeError: there are none for this machine.
+    """
+    found = library()
+    if found is None:
+        raise RuntimeError("there are no C functions for this machine: ask `has_panels` before matrices are packed")
+    return found
+
+
+def packed(tensor: Tensor) -> Tensor:
+    """A matrix [rows, columns] as panels: [panels, words of a row, 64] in 32 bits, filled up with zeros."""
+    (rows, columns), tensor = tensor.shape, tensor.contiguous()
+    width = columns * tensor.itemsize
+    panels = torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32)
+    functions().native_pack(address(tensor), address(panels), rows, width, torch.get_num_threads())
+    return panels
+
+
+def unpacked(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The matrix [rows, columns] of a type in such panels."""
+    count, words, rows = panels.shape
+    plain = panels.new_empty(count * rows, words)
+    plain.view(count, rows, words).copy_(panels.transpose(1, 2))
+    return plain.view(dtype)[: shape[0], : shape[1]].contiguous()
+
+
+def _sums(rounded: Tensor) -> Tensor:
+    """What comes to a row's sum since activations are shifted [rows]."""
+    starts = range(0, len(rounded), ROWS_AT_ONCE)
+    each = [rounded[start : start + ROWS_AT_ONCE].sum(1, dtype=torch.int32) for start in starts]
+    return torch.cat(each).mul_(SHIFT)
+
+
+def _even(x: Tensor) -> Tensor:
+    """x [.., columns] with an even number of columns."""
+    return F.pad(x, (0, 1)) if x.shape[1] % 2 else x
+
+
+def _check(x: Tensor, bias: Tensor | None, residual: Tensor | None, shape: tuple[int, int]) -> None:
+    """Refuse what C would read past the end of."""
+    for tensor, right in ((x, (x.shape[0], shape[1])), (bias, (shape[0],)), (residual, (x.shape[0], shape[0]))):
+        if tensor is not None and (tensor.shape != right or tensor.dtype != torch.bfloat16):
+            raise ValueError(
+                f"a matrix {list(shape)} asks for bfloat16 {list(right)}, not {tensor.dtype} {list(tensor.shape)}"
+            )
+    if bias is not None and not bias.is_contiguous():
+        raise ValueError(f"a matrix {list(shape)} asks for bfloat16 that lie side by side as its bias")

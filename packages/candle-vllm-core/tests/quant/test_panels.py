@@ -139,3 +139,11 @@ def test_a_number_that_is_none_makes_its_row_none_in_integers_too(columns: int) 
     x[1, columns - 3] = torch.nan
     found = weight.matmul(x)
     assert found[1].isnan().all() and found[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("columns", [70, 33, 1])
+def test_rows_are_looked_up(columns: int) -> None:
+    matrix, numbers = normal(200, columns), torch.tensor([199, 0, 64, 63, 64, 130])
+    found = Bf16Panels(matrix).lookup(numbers)
+    assert torch.equal(found, matrix[numbers])
+    assert Bf16Panels(matrix).lookup(numbers[:0]).shape == (0, columns)

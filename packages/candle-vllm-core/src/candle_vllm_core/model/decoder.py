@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec, self.num_parameters, self.ops = spec, num_parameters, load.ops
         inner = load.within("model")
-        self.embedding = Embedding(spec.vocab, spec.dim, spec.embed_scale, inner.within("embed_tokens"))
+        self.embedding = Embedding(spec.vocab, spec.dim, spec.embed_scale, inner.within("embed_tokens"), tied=spec.tied)
         layers = inner.within("layers")
         self.blocks = nn.ModuleList(
             Block(layer, spec.norm, spec.dim, index, layers.within(str(index)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import spec as s
@@ -49,15 +49,20 @@ class Linear(nn.Module):
 class Embedding(nn.Module):
     """Token ids to rows of a matrix."""
 
-    def __init__(self, vocab: int, dim: int, scale: float, load: Loader) -> None:
+    def __init__(self, vocab: int, dim: int, scale: float, load: Loader, *, tied: bool) -> None:
         super().__init__()
-        self.table = load.tensor("weight", vocab, dim)
-        self._scale = torch.tensor(scale).to(self.table.dtype).item()
+        self.table = load.table(vocab, dim, tied=tied)
+        self._scale = scale
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[tokens] to [tokens, dim]."""
-        found = F.embedding(tokens, self.table)
-        return found if self._scale == 1.0 else found * self._scale
+        found = self.table.lookup(tokens)
+        return found if self._scale == 1.0 else found * _rounded(self._scale, found.dtype)
+
+
+@functools.cache
+def _rounded(number: float, dtype: torch.dtype) -> float:
+    return float(torch.tensor(number).to(dtype).item())
 
 
 class Head(nn.Module):
@@ -66,7 +71,7 @@ class Head(nn.Module):
     def __init__(self, spec: s.Decoder, embedding: Embedding, load: Loader) -> None:
         super().__init__()
         self.spec = spec
-        self.weight = load.pack(embedding.table) if spec.tied else load.matrix(["lm_head"], [spec.vocab], spec.dim)
+        self.weight = load.tied(embedding.table) if spec.tied else load.matrix(["lm_head"], [spec.vocab], spec.dim)
         self.bias = load.biases(["lm_head"], [spec.vocab]) if spec.head_bias else None
 
     def forward(self, x: Tensor) -> Tensor:

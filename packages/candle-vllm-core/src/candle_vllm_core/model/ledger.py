@@ -12,7 +12,8 @@ from ..config import Quantization
 from ..quant.experts import ExpertStack, LoopedExperts
 from ..quant.int8 import int8_bytes
 from ..quant.packed import can_pack, packed_bytes
-from ..quant.weight import DenseWeight, Weight
+from ..quant.panels import has_panels
+from ..quant.weight import DenseWeight, Table, Weight
 from ..spec import Decoder as DecoderSpec
 from .decoder import Decoder
 from .loader import CPU, Loader
@@ -87,6 +88,18 @@ class Ledger(Loader):
         self.count.weight_bytes += count * rows * self._holding.dtype.itemsize if bias else 0
         return LoopedExperts([DenseWeight(_hollow(rows, columns))] * count)
 
+    def table(self, rows: int, columns: int, *, tied: bool) -> Table:
+        """See `Loader.table`."""
+        held = self._holding
+        if tied and held.quantization is None and held.device.type == "cpu" and has_panels(held.dtype):
+            self.count.weight_bytes += held.matrix(rows, columns)
+            return _Counted(_hollow(rows, columns))
+        return DenseWeight(self.tensor("weight", rows, columns))
+
+    def tied(self, table: Table) -> Weight:
+        """See `Loader.tied`."""
+        return table if isinstance(table, _Counted) else self.pack(table.dense())
+
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`: unless it is packed, the tensor itself, which was counted when it was handed out.
 
@@ -98,6 +111,10 @@ class Ledger(Loader):
         elif held.quantization is not None or held.packs(held.dtype):
             self.count.weight_bytes += held.matrix(rows, columns)
         return DenseWeight(tensor)
+
+
+class _Counted(DenseWeight):
+    """A table that is counted as the head's matrix, too."""
 
 
 def _hollow(*shape: int) -> Tensor:

@@ -14,7 +14,8 @@ from ..kernels import available
 from ..quant.experts import ExpertStack, LoopedExperts
 from ..quant.int8 import quantize
 from ..quant.packed import can_pack, pack
-from ..quant.weight import DenseWeight, Weight, stack
+from ..quant.panels import Bf16Panels, has_panels
+from ..quant.weight import DenseWeight, Table, Weight, stack
 from ..weights.source import Source
 from .names import NameMap
 from .ops import TORCH_OPS, Ops
@@ -45,6 +46,14 @@ class Loader(ABC):
     @abstractmethod
     def experts(self, names: Sequence[str], rows: int, columns: int, *, count: int, bias: bool) -> ExpertStack:
         """For each of `count` experts one matrix of all the named ones, `rows` of each."""
+
+    @abstractmethod
+    def table(self, rows: int, columns: int, *, tied: bool) -> Table:
+        """The matrix of an embedding; one tied to the head is kept once, if a packed one has rows to look up."""
+
+    def tied(self, table: Table) -> Weight:
+        """The matrix to multiply with that a tied table is."""
+        return self.pack(table.dense()) if isinstance(table, DenseWeight) else table
 
     @abstractmethod
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
@@ -107,6 +116,10 @@ class Blueprint(Loader):
             shape = (count, *width, rows * len(names)) if self._names.interleaved else (rows, *width)
             self.shapes |= dict.fromkeys(self._of_experts(names, count, ending), shape)
         return LoopedExperts([DenseWeight(self._hollow(rows * len(names), columns))] * count)
+
+    def table(self, rows: int, columns: int, *, tied: bool) -> Table:
+        """See `Loader.table`."""
+        return DenseWeight(self.tensor("weight", rows, columns))
 
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""
@@ -206,6 +219,14 @@ class Checkpoint(Loader):
             return
         for expert in self._source.tensor(found[0]).movedim(-1, 1):
             yield [expert[part::parts] for part in range(parts)]
+
+    def table(self, rows: int, columns: int, *, tied: bool) -> Table:
+        """See `Loader.table`."""
+        if not tied or self._quantization is not None or self._device.type != "cpu" or not has_panels(self._dtype):
+            return DenseWeight(self.tensor("weight", rows, columns))
+        table = Bf16Panels(self._source.tensor(self._found("weight")).to(self._dtype))
+        self._report(rows * columns * self._dtype.itemsize)
+        return table
 
     def pack(self, tensor: Tensor, *, exact: bool = False) -> Weight:
         """See `Loader.pack`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..native import address, library, processor
 from ..native.structs import Matrix
-from .weight import Weight
+from .weight import Table, Weight
 
 PANEL = 64
 """Rows."""
@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 1024
 """Rows that are in 32 bits at once while they are summed."""
 
 
-class Bf16Panels(Weight):
+class Bf16Panels(Table):
     """A matrix on a CPU in bfloat16; the plain copy is not kept."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -66,6 +66,11 @@ class Bf16Panels(Weight):
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
         return unpacked(self._panels, self.shape, torch.bfloat16)
+
+    def lookup(self, numbers: Tensor) -> Tensor:
+        """See `Table.lookup`."""
+        found = self._panels[numbers // PANEL, :, numbers % PANEL]
+        return found.contiguous().view(torch.bfloat16)[:, : self.shape[1]]
 
     def rows(self, start: int, stop: int) -> Bf16Panels:
         """See `Weight.rows`."""

@@ -1,4 +1,4 @@
-"""A matrix of a checkpoint, stored somehow: `Weight`, and the plain one."""
+"""A matrix of a checkpoint, stored somehow: `Weight`, one whose rows are looked up, and the plain one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,15 @@ class Weight(ABC):
         """The matrix of the rows from `start` up to `stop`."""
 
 
-class DenseWeight(Weight):
+class Table(Weight):
+    """A matrix whose rows are looked up, too."""
+
+    @abstractmethod
+    def lookup(self, numbers: Tensor) -> Tensor:
+        """The rows of these numbers: [numbers, columns]."""
+
+
+class DenseWeight(Table):
     """A matrix as a plain tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -52,6 +60,10 @@ class DenseWeight(Weight):
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
         return self._tensor
+
+    def lookup(self, numbers: Tensor) -> Tensor:
+        """See `Table.lookup`."""
+        return F.embedding(numbers, self._tensor)
 
     def rows(self, start: int, stop: int) -> DenseWeight:
         """See `Weight.rows`."""

@@ -34,6 +34,8 @@ class Size(NamedTuple):
     latent: tuple[int, int, int]
     """rank, rotated dimensions and heads"""
     vocab: int
+    delta: tuple[int, int, int, int, int]
+    """key heads, value heads, their dimensions, and how many inputs a convolution sees"""
 
 
 FULL = Size(
@@ -49,8 +51,11 @@ FULL = Size(
     experts=(128, 8, 1536, 2048),
     latent=(512, 64, 128),
     vocab=151936,
+    delta=(16, 32, 128, 128, 4),
 )
-TINY = Size(4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32), (32, 16, 4), 600)
+TINY = Size(
+    4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32), (32, 16, 4), 600, (2, 4, 12, 10, 3)
+)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from transformers import DeepseekV2Config, LlamaConfig
 from bench import _gpu_work as work
 from bench._gpu_models import as_stored
 from bench._gpu_race import OURS, Race, Run, Size
+from bench._gpu_states import delta_net
 from candle_vllm_core.attention.backend import Layout
 from candle_vllm_core.attention.cache import KVCache
 from candle_vllm_core.attention.triton import TritonBackend, TritonPass
@@ -49,6 +50,7 @@ def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race
         yield heads(size, device, dtype, rows)
         yield experts(size, device, dtype, rows)
     for rows in size.rows[:2]:
+        yield delta_net(size, device, dtype, rows)
         yield greedy(size, device, rows)
         yield nucleus(size, device, rows)
         yield of_likeliest(size, device, rows)

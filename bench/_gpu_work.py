@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from candle_vllm_core.spec import Attention, Decoder, LatentAttention, Sparse
+from candle_vllm_core.spec import Attention, Decoder, DeltaNet, LatentAttention, Sparse
 
 
 class Machine(NamedTuple):
@@ -73,6 +73,16 @@ def gated(tokens: int, width: int, itemsize: int) -> Work:
 def heads(a: Attention, tokens: int, itemsize: int) -> Work:
     """Heads normalised, rotated and put where they belong: each number is read and written."""
     return Work(2 * tokens * (a.heads + 2 * a.kv_heads) * a.head_dim * itemsize)
+
+
+def delta_net(a: DeltaNet, tokens: int, itemsize: int) -> Work:
+    """One token of each sequence: its memory and last inputs read and written, what was projected, and what is given.
+
+    The memory is multiplied by its decay and, thrice, by a vector.
+    """
+    memory = a.value_heads * a.key_dim * a.value_dim
+    numbers = (2 * a.kernel - 1) * a.conv_dim + 2 * a.value_heads * (a.value_dim + 1)
+    return Work(tokens * (2 * 4 * memory + numbers * itemsize), tokens * 7 * memory)
 
 
 def experts(pairs: int, distinct: float, rows: int, columns: int, tokens: int, itemsize: int) -> Work:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from candle_vllm_core.model.build import expected_shapes
 from candle_vllm_core.model.families import decoder_spec
-from candle_vllm_core.spec import Attention
+from candle_vllm_core.spec import Attention, DeltaNet, Norm
 
 MACHINE = work.Machine("a machine that copies a terabyte a second", 1e12, 1e14)
 
@@ -37,6 +37,15 @@ def test_a_window_bounds_what_is_read_and_seen() -> None:
     assert work.seen(3, 5, 4) == 3 + 4 + 4
     assert work.attention(a, [1], [100], 0, 1).bytes == 2 * 4
     assert work.attention(a, [3], [100], 0, 1).bytes == 2 * 6
+
+
+def test_a_recurrent_state_is_read_and_written() -> None:
+    a = DeltaNet(key_heads=2, value_heads=4, key_dim=8, value_dim=6, kernel=4, norm=Norm())
+    memory, channels, values = 4 * 8 * 6, 2 * 2 * 8 + 4 * 6, 4 * 6
+    counted = work.delta_net(a, 3, 2)
+    projected = channels + values + 2 * 4
+    assert counted.bytes == 3 * (2 * memory * 4 + (2 * 3 * channels + projected + values) * 2)
+    assert counted.flops == 3 * 7 * memory
 
 
 def test_the_roofline_is_the_slower_of_reading_and_computing() -> None:

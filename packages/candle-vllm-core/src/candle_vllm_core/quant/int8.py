@@ -11,14 +11,17 @@ operations are private to torch, so they are tried before a matrix is stored in 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .panels import LARGEST, ROWS_AT_ONCE, SHIFT, Int8Panels, has_panels, panel_bytes
+from .panels import LARGEST, SHIFT, Int8Panels, has_panels, panel_bytes
 from .weight import DenseWeight, Weight, filled_up
 
+ROWS_AT_ONCE = 1024
+"""Rows that are in 32 bits at once while a matrix is rounded."""
 SMALLEST_SCALE = 1e-30
 """Keeps the scale of a row of zeros off zero."""
 ROUNDER = 1.5 * 2**23
@@ -88,8 +91,9 @@ def quantize(weight: DenseWeight) -> Weight:
     tensor = weight.dense()
     if tensor.is_meta:
         return weight
-    rounded, scale = _rounded(tensor)
-    return Int8Panels(rounded, scale) if has_panels(tensor.dtype) else Int8Weight(rounded, scale, tensor.dtype)
+    if has_panels(tensor.dtype):
+        return Int8Panels(weight.shape, _rounded(tensor))
+    return Int8Weight(*_joined(_rounded(tensor)), tensor.dtype)
 
 
 def int8_bytes(rows: int, columns: int, dtype: torch.dtype) -> int:
@@ -112,7 +116,7 @@ def _multiplies_right() -> bool:
     plain, x = (torch.randn(shape, generator=generator) for shape in ((48, 320), (5, 320)))
     right = F.linear(x, plain)
     try:
-        found = Int8Weight(*_rounded(plain), plain.dtype).matmul(x)
+        found = Int8Weight(*_joined(_rounded(plain)), plain.dtype).matmul(x)
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
     return float((found - right).norm() / right.norm()) <= MOST_ERROR
@@ -123,13 +127,15 @@ def _shifted(scaled: Tensor) -> Tensor:
     return scaled.add_(ROUNDER + SHIFT).view(torch.int32).to(torch.uint8)
 
 
-def _rounded(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """The integers [rows, columns] and the scales [rows]."""
-    rounded = torch.empty(tensor.shape, dtype=torch.int8)
-    scale = torch.empty(tensor.shape[0], dtype=torch.float32)
-    for start in range(0, tensor.shape[0], ROWS_AT_ONCE):
+def _joined(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The integers [rows, columns] and the scales [rows] of all parts."""
+    rounded, scales = zip(*parts, strict=True)
+    return torch.cat(rounded), torch.cat(scales)
+
+
+def _rounded(tensor: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The integers [.., columns] and the scales [..] of some rows in turn."""
+    for start in range(0, len(tensor), ROWS_AT_ONCE):
         part = tensor[start : start + ROWS_AT_ONCE].float()
-        own = part.abs().amax(1).div_(LARGEST).clamp_(min=SMALLEST_SCALE)
-        rounded[start : start + ROWS_AT_ONCE] = (part / own[:, None]).round_()
-        scale[start : start + ROWS_AT_ONCE] = own
-    return rounded, scale
+        scale = part.abs().amax(1).div_(LARGEST).clamp_(min=SMALLEST_SCALE)
+        yield (part / scale[:, None]).round_().to(torch.int8), scale

@@ -8,6 +8,7 @@ say, so its result is the same bits in whatever batch it is.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,6 @@ FEW_ROWS = 4
 SHIFT = 128
 """What makes integers from -127 to 127 positive."""
 LARGEST = 127
-ROWS_AT_ONCE = 1024
-"""Rows that are in 32 bits at once while they are summed."""
 
 
 class Bf16Panels(Table):
@@ -83,13 +82,24 @@ class Int8Panels(Weight):
     The integers of a product are summed exactly.
     """
 
-    def __init__(self, rounded: Tensor, scale: Tensor) -> None:
-        """Integers [rows, columns] from -127 to 127 and their scales [rows] in float32."""
-        self.shape = (rounded.shape[0], rounded.shape[1])
-        self._library, self._panels = functions(), packed(rounded)
-        self._scale = scale / LARGEST
+    def __init__(self, shape: tuple[int, int], parts: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """`parts` are the integers [.., columns] from -127 to 127 and the scales [..] in float32 of rows in turn.
+
+        Each but the last has a multiple of 64 rows, so that what is rounded need not stand in memory as a whole.
+        """
+        (rows, columns), self.shape, self._library = shape, shape, functions()
+        self._panels = _empty(rows, columns)
+        self._scale = torch.empty(rows)
         """Less what a token is rounded with."""
-        self._sums = _sums(rounded)
+        self._sums = torch.empty(rows, dtype=torch.int32)
+        """What comes to a row's sum since activations are shifted."""
+        start = 0
+        for rounded, scale in parts:
+            stop = start + len(rounded)
+            _pack(rounded, self._panels[start // PANEL :])
+            torch.div(scale, LARGEST, out=self._scale[start:stop])
+            self._sums[start:stop] = rounded.sum(1, dtype=torch.int32).mul_(SHIFT)
+            start = stop
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`.
@@ -121,7 +131,8 @@ class Int8Panels(Weight):
 
     def rows(self, start: int, stop: int) -> Int8Panels:
         """See `Weight.rows`."""
-        return Int8Panels(self._integers()[start:stop], self._scale[start:stop] * LARGEST)
+        rounded = self._integers()[start:stop]
+        return Int8Panels((stop - start, self.shape[1]), [(rounded, self._scale[start:stop] * LARGEST)])
 
     def _integers(self) -> Tensor:
         return unpacked(self._panels, self.shape, torch.int8)
@@ -156,10 +167,9 @@ def functions() -> ctypes.CDLL:
 
 def packed(tensor: Tensor) -> Tensor:
     """A matrix [rows, columns] as panels: [panels, words of a row, 64] in 32 bits, filled up with zeros."""
-    (rows, columns), tensor = tensor.shape, tensor.contiguous()
-    width = columns * tensor.itemsize
-    panels = torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32)
-    functions().native_pack(address(tensor), address(panels), rows, width, torch.get_num_threads())
+    rows, columns = tensor.shape
+    panels = _empty(rows, columns * tensor.itemsize)
+    _pack(tensor, panels)
     return panels
 
 
@@ -171,11 +181,16 @@ def unpacked(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tens
     return plain.view(dtype)[: shape[0], : shape[1]].contiguous()
 
 
-def _sums(rounded: Tensor) -> Tensor:
-    """What comes to a row's sum since activations are shifted [rows]."""
-    starts = range(0, len(rounded), ROWS_AT_ONCE)
-    each = [rounded[start : start + ROWS_AT_ONCE].sum(1, dtype=torch.int32) for start in starts]
-    return torch.cat(each).mul_(SHIFT)
+def _empty(rows: int, width: int) -> Tensor:
+    """Room for a matrix [rows, width bytes]."""
+    return torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32)
+
+
+def _pack(tensor: Tensor, panels: Tensor) -> None:
+    """Write a matrix to its panels, which are there."""
+    (rows, columns), tensor = tensor.shape, tensor.contiguous()
+    width = columns * tensor.itemsize
+    functions().native_pack(address(tensor), address(panels), rows, width, torch.get_num_threads())
 
 
 def _even(x: Tensor) -> Tensor:

@@ -244,8 +244,8 @@ def _attention_kernel(
     SHARED: tl.constexpr,
 ):
     """One pair of an item and a KV head, or with SHARED every so many-th, as many as there are programs."""
-    if SHARED:
-        for pair in tl.range(tl.program_id(0), tl.load(items + 7) * KV_HEADS, tl.num_programs(0)):
+    if SHARED:  # What all rounds have in common would stay in registers meanwhile.
+        for pair in tl.range(tl.program_id(0), tl.load(items + 7) * KV_HEADS, tl.num_programs(0), disable_licm=True):
             _attend_item(
                 items + pair // KV_HEADS * 8, pair % KV_HEADS, out, partials, sums, q, cache, scales, sinks, tables,
                 scale, softcap, Q_ROW, KV_HEADS, GROUP, QUERIES, HEAD_DIM, DIM, BLOCK_SIZE, WINDOW, SOFTCAP, SINKS,

@@ -94,12 +94,12 @@ static void pack_keys(const bf16 *keys, const long slots[KEYS], long dim, int *p
 
 /* Values as [KEYS / 2][MOST_DIM] pairs. */
 static void pack_values(const bf16 *values, const long slots[KEYS], long dim, int *packed) {
-    static const bf16 zeros[16];
+    static const bf16 zeros[32];
     for (long key = 0; key < KEYS; key += 2, packed += MOST_DIM)
-        for (long i = 0; i < dim; i += 16) {
+        for (long i = 0; i < dim; i += 32) {
             const bf16 *first = slots[key] == NONE ? zeros : values + slots[key] + i;
             const bf16 *second = slots[key + 1] == NONE ? zeros : values + slots[key + 1] + i;
-            store_words(packed + i, pairs_of(first, second, lanes(dim - i)));
+            store_pairs(packed + i, first, second, dim - i);
         }
 }
 

@@ -146,10 +146,12 @@ INLINE void store_bytes(uint8_t *to, words x, mask some) {
     memcpy(to, room, __builtin_popcount(some));
 }
 
-/* Sixteen pairs: of a, where there are any, and of b. */
-INLINE words pairs_of(const bf16 *a, const bf16 *b, mask some) {
-    words low = narrow(a, some), high = up_words(narrow(b, some), 16);
-    return BOTH_OF(words, _mm256_or_si256, low, high);
+/* Pairs of a number of `a` and one of `b`, 32 of them; zeros after the first `left` numbers. */
+INLINE void store_pairs(int *to, const bf16 *a, const bf16 *b, long left) {
+    EACH for (int i = 0; i < 32; i += 16) {
+        words low = narrow(a + i, lanes(left - i)), high = up_words(narrow(b + i, lanes(left - i)), 16);
+        store_words(to + i, BOTH_OF(words, _mm256_or_si256, low, high));
+    }
 }
 
 /* sum + x w, of two bfloat16 each: those in the higher half are float32 when the lower is taken away. */

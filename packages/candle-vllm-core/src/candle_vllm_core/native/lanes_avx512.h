@@ -59,9 +59,15 @@ INLINE void round_some(bf16 *to, reals x, mask some) {
     _mm256_mask_storeu_epi16(to, some, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-/* Sixteen pairs: of a, where there are any, and of b. */
-INLINE words pairs_of(const bf16 *a, const bf16 *b, mask some) {
-    return _mm512_or_si512(narrow(a, some), _mm512_slli_epi32(narrow(b, some), 16));
+/* Pairs of a number of `a` and one of `b`, 32 of them; zeros after the first `left` numbers. */
+INLINE void store_pairs(int *to, const bf16 *a, const bf16 *b, long left) {
+    static const uint16_t low[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                     8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const words lows = _mm512_loadu_si512(low), highs = _mm512_add_epi16(lows, _mm512_set1_epi16(16));
+    __mmask32 some = left >= 32 ? ~0u : (1u << left) - 1;
+    words first = _mm512_maskz_loadu_epi16(some, a), second = _mm512_maskz_loadu_epi16(some, b);
+    store_words(to, _mm512_permutex2var_epi16(first, lows, second));
+    store_words(to + 16, _mm512_permutex2var_epi16(first, highs, second));
 }
 
 /* sum + x w, of two bfloat16 each, and of four integers each: those of x are from 0 to 255, those of w signed. */

@@ -10,19 +10,19 @@
 
 #define MOST_ROWS 64
 #define BLOCK 64
-#define SPAN 512 /* steps */
-#define NEAR 4096 /* bytes */
+#define SPAN 512  /* steps */
+#define NEAR 4096 /* bytes that are fetched ahead where a block is not read in one go */
 
 typedef struct {
-    const void *x;      /* [m, columns] bfloat16, or bytes from 1 to 255 that stand for -127 to 127 */
-    long stride;        /* bytes from one row of x to the next */
+    const void *x;        /* [m, columns] bfloat16, or bytes from 1 to 255 that stand for -127 to 127 */
+    long stride;          /* bytes from one row of x to the next */
     const char *weight;
-    long rows, steps;   /* of W: rows, and columns / step */
+    long rows, steps;     /* of W: rows, and columns / step */
     const bf16 *bias, *residual;
-    const float *scale; /* [rows], integers only: what W's integers are multiplied with */
-    const int *sums;    /* [rows], integers only: of W's integers, times 128 */
+    const float *scale;   /* [rows], integers only: what W's integers are multiplied with */
+    const int *sums;      /* [rows], integers only: of W's integers, times 128 */
     const float *largest; /* [m], integers only: what each row of x is multiplied with */
-    bf16 *y;            /* [m, rows] */
+    bf16 *y;              /* [m, rows] */
     long m;
     int threads;
 } linear_job;

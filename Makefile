@@ -9,7 +9,7 @@ READY := .venv/.ready
 KERNEL_TESTS := packages/candle-vllm-core/tests/kernels
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE_TESTS := $(addprefix packages/candle-vllm-core/tests/,native quant attention model/test_bits.py model/test_native_layer.py model/test_native_ops.py)
-NATIVE := $(wildcard packages/candle-vllm-core/src/candle_vllm_core/native/*.[ch])
+NATIVE := packages/candle-vllm-core/hatch_build.py $(wildcard packages/candle-vllm-core/src/candle_vllm_core/native/*.[ch])
 
 # Two processes with one thread each: torch alone would start a thread per core in every test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1

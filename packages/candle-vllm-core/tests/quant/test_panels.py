@@ -133,10 +133,11 @@ def test_integers_are_the_same_bits_as_without_our_own_code(
                 assert torch.equal(own.matmul(x, shift, added), plain.matmul(x, shift, added))
 
 
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("columns", [64, 72, 896])
-def test_a_number_that_is_none_makes_its_row_none_in_integers_too(columns: int) -> None:
+def test_a_number_that_is_not_finite_makes_its_row_none_in_integers_too(columns: int, wrong: float) -> None:
     weight, x = int8.quantize(DenseWeight(normal(64, columns))), normal(3, columns, seed=1)
-    x[1, columns - 3] = torch.nan
+    x[1, columns - 3] = wrong
     found = weight.matmul(x)
     assert found[1].isnan().all() and found[[0, 2]].isfinite().all()
 
@@ -147,3 +148,15 @@ def test_rows_are_looked_up(columns: int) -> None:
     found = Bf16Panels(matrix).lookup(numbers)
     assert torch.equal(found, matrix[numbers])
     assert Bf16Panels(matrix).lookup(numbers[:0]).shape == (0, columns)
+
+
+@pytest.mark.parametrize("own", [torch.bfloat16, torch.float64])
+def test_the_programs_own_default_type_does_not_matter(own: torch.dtype) -> None:
+    plain, x = DenseWeight(normal(96, 64)), normal(3, 64, seed=1)
+    right = int8.quantize(plain).matmul(x)
+    torch.set_default_dtype(own)
+    try:
+        found = int8.quantize(plain).matmul(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, right)

@@ -130,6 +130,7 @@ class NativePass:
         if k is not None:
             self._cache.write(layer, plan.slots, k, v)
         q = q.contiguous()
+        sinks = None if sinks is None else sinks.to(q.dtype)
         found = q.new_empty(q.shape[0], a.heads, a.value_dim)
         sides = cache.unbind(1)
         self._library.native_attention(
@@ -137,7 +138,7 @@ class NativePass:
             address(sides[0]),
             address(sides[-1]),
             address(found),
-            address(None if sinks is None else sinks.to(q.dtype)),
+            address(sinks),
             plan.sequences.ctypes.data,
             address(plan.room),
             len(plan.sequences),

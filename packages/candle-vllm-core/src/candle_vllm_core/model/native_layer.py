@@ -95,7 +95,7 @@ def native_layer(library: ctypes.CDLL, block: Block) -> NativeLayer | None:
         a.scale,
         a.softcap or 0,
     )
-    return NativeLayer(library, layer, attention.index, (block.attention_norm, block.feed_forward_norm, heads, sinks))
+    return NativeLayer(library, layer, attention.index, (block, sinks))
 
 
 def takes_heads(a: s.Attention, norm: NormWeights | JointNorms | None) -> bool:

@@ -47,18 +47,21 @@ OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 def library() -> ctypes.CDLL | None:
     """The functions, with their arguments' types; None where there are none for this machine."""
     kind = processor()
-    if kind is None:
-        return None
-    path = FOLDER / f"libnative-{kind}.so"
+    kinds = () if kind is None else (kind,) if kind == "avx2" else (kind, "avx2")
+    paths = [path for each in kinds if (path := FOLDER / f"libnative-{each}.so").exists()]
+    error: Exception | str = "they were not built"
     try:
-        return _loaded(path)
-    except (OSError, AttributeError, LookupError) as error:
+        if paths:
+            return _loaded(paths[0])
+    except (OSError, AttributeError, LookupError) as raised:
+        error = raised
+    if kinds:
         logger.warning(
             "this processor would be several times as fast with the package's C functions, but %s; "
             "where there is a C compiler (cc), they are built when candle-vllm-core is installed",
-            error if path.exists() else "they were not built",
+            error,
         )
-        return None
+    return None
 
 
 def processor() -> str | None:

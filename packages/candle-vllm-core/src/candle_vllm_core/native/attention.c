@@ -282,7 +282,7 @@ static void attend_part(void *given) {
     attention_job *job = given;
     scratch t;
     const sequence *s = job->sequences;
-    unsigned before = denormals_off(); /* as the products do */
+    unsigned before = denormals_off(); /* as products of bfloat16 do that the processor has */
     for (long piece; (piece = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < job->pieces;) {
         while (s + 1 < job->sequences + job->count && piece >= s[1].pieces)
             s++;

@@ -21,6 +21,7 @@ static void round_row(const bf16 *x, uint8_t *rounded, float *largest, long colu
         most = max16(most, abs16(v));
     }
     *largest = wrong ? NAN : largest16(most);
+    *largest += *largest - *largest; /* infinite: none */
     reals factor = *largest > 0 ? all16(127.0f / *largest) : zero;
     for (long c = 0; c < columns; c += 16) {
         mask some = lanes(columns - c);

@@ -2,7 +2,8 @@
 
    W [rows, columns] lies in blocks of 64 rows, a block as [columns / step][64][step]: step is 2 for bfloat16 and 4 for
    8-bit integers, 4 bytes that few instructions multiply and add for 16 rows at once. A block is read from its first
-   byte to its last, by one thread, which is what memory is fastest at: a span of it stays in the processor's cache
+   byte to its last, by one thread, which is what memory is fastest at (for several rows on AVX2, a part
+   of each line of it at a time): a span of it stays in the processor's cache
    while all rows of x, TILE at a time, are multiplied with it, and meanwhile the next span is fetched. Each span is
    summed from zero before it is added to those before, and each row by itself, in an order that columns alone say. */
 #include "lanes.h"

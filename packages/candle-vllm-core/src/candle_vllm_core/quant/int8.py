@@ -4,8 +4,9 @@ With weights w = s q and a token's activations x = t u, where q and u are intege
 largest value of their row over 127, a product is s t (q . u). The sum is of integers, so it is exact: a token's result
 is the same bits whatever it is multiplied with. oneDNN is fast where activations are from 0 to 255, so u is shifted.
 
-Our own C functions multiply them where they are and activations are bfloat16, else oneDNN does in the same bits. Its
-operations are private to torch, so they are tried before a matrix is stored in this way.
+Our own C functions multiply them where they are and activations are bfloat16 (with AVX-512 they, too, want u shifted),
+else oneDNN does in the same bits. Its operations are private to torch, so they are tried before a matrix is stored in
+this way.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Int8Weight(Weight):
         """See `Weight.matmul`; a row's result is the same bits however many rows there are."""
         wide = x.float()
         largest = wide.abs().amax(-1, True)
+        largest += largest - largest  # a token with an infinite number is none
         found = self._product(_shifted(wide * (torch.tensor(float(LARGEST)) / largest))).mul_(largest)
         for added in (bias, residual):
             if added is not None:
@@ -135,7 +137,7 @@ def _joined(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def _rounded(tensor: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """The integers [.., columns] and the scales [..] of some rows in turn."""
-    for start in range(0, len(tensor), ROWS_AT_ONCE):
+    for start in range(0, max(len(tensor), 1), ROWS_AT_ONCE):
         part = tensor[start : start + ROWS_AT_ONCE].float()
         scale = part.abs().amax(1).div_(LARGEST).clamp_(min=SMALLEST_SCALE)
         yield (part / scale[:, None]).round_().to(torch.int8), scale

@@ -69,7 +69,7 @@ class Bf16Panels(Table):
     def lookup(self, numbers: Tensor) -> Tensor:
         """See `Table.lookup`."""
         found = self._panels[numbers // PANEL, :, numbers % PANEL]
-        return found.contiguous().view(torch.bfloat16)[:, : self.shape[1]]
+        return found.contiguous().view(torch.bfloat16)[:, : self.shape[1]].contiguous()
 
     def rows(self, start: int, stop: int) -> Bf16Panels:
         """See `Weight.rows`."""
@@ -89,9 +89,9 @@ class Int8Panels(Weight):
         """
         (rows, columns), self.shape, self._library = shape, shape, functions()
         self._panels = _empty(rows, columns)
-        self._scale = torch.empty(rows)
+        self._scale = torch.empty(rows, dtype=torch.float32, device="cpu")
         """Less what a token is rounded with."""
-        self._sums = torch.empty(rows, dtype=torch.int32)
+        self._sums = torch.empty(rows, dtype=torch.int32, device="cpu")
         """What comes to a row's sum since activations are shifted."""
         start = 0
         for rounded, scale in parts:
@@ -183,7 +183,7 @@ def unpacked(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tens
 
 def _empty(rows: int, width: int) -> Tensor:
     """Room for a matrix [rows, width bytes]."""
-    return torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32)
+    return torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32, device="cpu")
 
 
 def _pack(tensor: Tensor, panels: Tensor) -> None:

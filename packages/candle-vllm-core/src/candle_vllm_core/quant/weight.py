@@ -42,7 +42,7 @@ class Table(Weight):
 
     @abstractmethod
     def lookup(self, numbers: Tensor) -> Tensor:
-        """The rows of these numbers: [numbers, columns]."""
+        """The rows of these numbers, from 0 up to `rows`, which is not checked: [numbers, columns]."""
 
 
 class DenseWeight(Table):

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from .. import spec as s
 
-LIBRARIES, ONEDNN, OF_INTEGERS, OF_EXPERTS = 14_000_000, 10_000_000, 1_000_000, 13_000_000
+LIBRARIES, ONEDNN, OF_INTEGERS, OF_EXPERTS = 14_000_000, 10_000_000, 1_000_000, 3_000_000
 """Code of libraries that is read in where it is first run, and the threads and tables of an engine; more where oneDNN
-multiplies, for 8 bits, and for experts."""
+multiplies, as it does for routers of experts, for 8 bits, and for experts."""
 MACHINE_CODE = 700_000
 """What oneDNN makes for a matrix of one shape and a number of rows, with or without a residual, and keeps."""
 TOKENIZER = 300
@@ -23,9 +23,10 @@ def overhead_bytes(spec: s.Decoder, *, native: bool, quantized: bool) -> int:
 
     oneDNN makes code for the largest step; C functions, where they multiply, are there already.
     """
-    products = 0 if native else ONEDNN + MACHINE_CODE * len(set(_shapes(spec)))
+    products = 0 if native else MACHINE_CODE * len(set(_shapes(spec)))
     experts = any(isinstance(layer.feed_forward, s.Sparse) for layer in spec.layers)
     libraries = LIBRARIES + OF_INTEGERS * quantized + OF_EXPERTS * experts
+    libraries += ONEDNN if experts or not native else 0
     return libraries + products + TOKENIZER * spec.vocab
 
 

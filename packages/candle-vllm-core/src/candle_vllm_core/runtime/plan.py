@@ -15,6 +15,7 @@ from ..model.build import as_stored
 from ..model.families import decoder_spec
 from ..model.ledger import Holding, weight_bytes
 from ..model.names import NameMap
+from ..native import library
 from ..quant.panels import has_panels
 from ..spec import Decoder as DecoderSpec
 from ..weights.source import Source, open_source
@@ -149,7 +150,8 @@ class _Fixed:
         tokens = load.length
         if config.enable_chunked_prefill:
             tokens = min(config.prefill_chunk_size, load.sequences * load.length)
-        native = holding.device.type == "cpu" and has_panels(holding.dtype)
+        native = holding.device.type == "cpu" and holding.dtype == torch.bfloat16 and library() is not None
+        multiplies = has_panels(holding.dtype)
         quantized = holding.quantization is not None
         step = StepSize(
             tokens=tokens,
@@ -166,7 +168,9 @@ class _Fixed:
             activations=activation_bytes(spec, step),
             free=free_memory(holding.device),
             device=holding.device,
-            overhead=overhead_bytes(spec, native=native, quantized=quantized) if holding.device.type == "cpu" else 0,
+            overhead=overhead_bytes(spec, native=multiplies, quantized=quantized)
+            if holding.device.type == "cpu"
+            else 0,
             pool=activation_bytes(spec, replace(step, tokens=most, rows=most)),
         )
 

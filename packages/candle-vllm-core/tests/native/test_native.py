@@ -40,3 +40,17 @@ def test_which_functions_are_taken_follows_what_torch_does_with(capability: str)
     on_linux = sys.platform == "linux" and platform.machine() == "x86_64" and native.processor() is not None
     right = "avx2" if capability == "avx2" and on_linux else None
     assert found.stdout.split() == [str(right), str(right is not None and shutil.which("cc") is not None)]
+
+
+@pytest.mark.skipif(native.processor() != "avx512", reason="the processor has no second best")
+def test_the_second_best_library_is_taken_where_the_best_was_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(native.FOLDER / "libnative-avx2.so", tmp_path)
+    monkeypatch.setattr(native, "FOLDER", tmp_path)
+    native.library.cache_clear()
+    try:
+        found = native.library()
+        assert found is not None and Path(found._name).name == "libnative-avx2.so"
+    finally:
+        native.library.cache_clear()

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from candle_vllm_core.native import library, processor
-from candle_vllm_core.quant import int8
-from candle_vllm_core.quant import packed as pack
-from candle_vllm_core.quant.panels import Bf16Panels, packed, panel_bytes, unpacked
+from candle_vllm_core.quant import int8, packed
+from candle_vllm_core.quant.panels import Bf16Panels, from_panels, panel_bytes, to_panels
 from candle_vllm_core.quant.weight import DenseWeight, filled_up
 
 SHAPES = [(896, 896), (1152, 896), (896, 4864), (130, 70), (64, 4), (77, 34), (1, 64), (300, 2050), (2048, 3000)]
@@ -42,10 +41,10 @@ def blocks(matrix: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [*SHAPES, (33, 7), (65, 1)])
 def test_packed_is_what_is_said_and_back(shape: tuple[int, int]) -> None:
     for matrix in (normal(*shape), torch.arange(-128, 128, dtype=torch.int8).repeat(shape)[:, : shape[1]].clone()):
-        panels = packed(matrix)
+        panels = to_panels(matrix)
         assert torch.equal(panels.flatten().view(torch.uint8), blocks(matrix))
         assert panels.nbytes == panel_bytes(*matrix.shape, matrix.itemsize)
-        assert torch.equal(unpacked(panels, matrix.shape, matrix.dtype), matrix)
+        assert torch.equal(from_panels(panels, matrix.shape, matrix.dtype), matrix)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (33, 7)])
@@ -78,7 +77,7 @@ def test_every_column_and_row_is_multiplied_once() -> None:
 def test_bits_are_onednns_where_that_sums_all_columns_at_once(shape: tuple[int, int]) -> None:
     matrix, x = normal(*shape), normal(MANY, shape[1], seed=1)
     onednns = torch.ops.mkldnn._reorder_linear_weight(matrix, None)
-    assert torch.equal(Bf16Panels(matrix).matmul(x), pack._multiply(filled_up(x), onednns, None)[:MANY])
+    assert torch.equal(Bf16Panels(matrix).matmul(x), packed._multiply(filled_up(x), onednns, None)[:MANY])
 
 
 def test_rows_are_those_of_the_whole_matrix() -> None:
@@ -93,7 +92,7 @@ def test_inputs_may_be_views() -> None:
 
 
 def test_threads_do_not_change_bits(threads: None) -> None:
-    weight, x = pack.pack(DenseWeight(normal(1152, 896))), normal(1, 896, seed=1)
+    weight, x = packed.pack(DenseWeight(normal(1152, 896))), normal(1, 896, seed=1)
     two = weight.matmul(x)
     torch.set_num_threads(1)
     assert torch.equal(weight.matmul(x), two)
@@ -102,7 +101,7 @@ def test_threads_do_not_change_bits(threads: None) -> None:
 @pytest.mark.parametrize("quantized", [False, True])
 def test_tensors_that_do_not_fit_the_matrix_are_refused(quantized: bool) -> None:
     plain = DenseWeight(normal(96, 64))
-    weight = int8.quantize(plain) if quantized else pack.pack(plain)
+    weight = int8.quantize(plain) if quantized else packed.pack(plain)
     x, bias, residual = normal(2, 64), normal(96), normal(2, 96)
     for given in (
         (normal(2, 32), bias, residual),

@@ -12,11 +12,10 @@ from ..config import Quantization
 from ..quant.experts import ExpertStack, LoopedExperts
 from ..quant.int8 import int8_bytes
 from ..quant.packed import can_pack, packed_bytes
-from ..quant.panels import has_panels
 from ..quant.weight import DenseWeight, Table, Weight
 from ..spec import Decoder as DecoderSpec
 from .decoder import Decoder
-from .loader import CPU, Loader
+from .loader import CPU, Loader, looks_up_packed
 from .names import NameMap
 
 
@@ -91,7 +90,7 @@ class Ledger(Loader):
     def table(self, rows: int, columns: int, *, tied: bool) -> Table:
         """See `Loader.table`."""
         held = self._holding
-        if tied and held.quantization is None and held.device.type == "cpu" and has_panels(held.dtype):
+        if tied and looks_up_packed(held.device, held.dtype, held.quantization):
             self.count.weight_bytes += held.matrix(rows, columns)
             return _Counted(_hollow(rows, columns))
         return DenseWeight(self.tensor("weight", rows, columns))

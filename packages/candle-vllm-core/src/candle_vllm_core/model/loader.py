@@ -23,6 +23,11 @@ from .ops import TORCH_OPS, Ops
 CPU = torch.device("cpu")
 
 
+def looks_up_packed(device: torch.device, dtype: torch.dtype, quantization: Quantization | None) -> bool:
+    """Whether an embedding that is the head, too, is kept as the head's packed matrix alone."""
+    return quantization is None and device.type == "cpu" and has_panels(dtype)
+
+
 class Loader(ABC):
     """Hands out tensors by the names under a prefix, and `ops`, what is done on the device where they are."""
 
@@ -222,7 +227,7 @@ class Checkpoint(Loader):
 
     def table(self, rows: int, columns: int, *, tied: bool) -> Table:
         """See `Loader.table`."""
-        if not tied or self._quantization is not None or self._device.type != "cpu" or not has_panels(self._dtype):
+        if not (tied and looks_up_packed(self._device, self._dtype, self._quantization)):
             return DenseWeight(self.tensor("weight", rows, columns))
         table = Bf16Panels(self._source.tensor(self._found("weight")).to(self._dtype))
         self._report(rows * columns * self._dtype.itemsize)

@@ -25,6 +25,8 @@ Small = ctypes.c_int
 Real = ctypes.c_float
 
 FOLDER = Path(__file__).parent
+BUILT_FOR: dict[str | None, tuple[str, ...]] = {"avx512": ("avx512", "avx2"), "avx2": ("avx2",)}
+"""What a kind of processor can run, the best first: an old compiler does not build all."""
 SIGNATURES = {
     "native_setup": (Address,) * 3,
     "native_pack": (Address, Address, Number, Number, Small),
@@ -46,8 +48,7 @@ OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The functions, with their arguments' types; None where there are none for this machine."""
-    kind = processor()
-    kinds = () if kind is None else (kind,) if kind == "avx2" else (kind, "avx2")
+    kinds = BUILT_FOR.get(processor(), ())
     paths = [path for each in kinds if (path := FOLDER / f"libnative-{each}.so").exists()]
     error: Exception | str = "they were not built"
     try:

@@ -34,7 +34,7 @@ class Bf16Panels(Table):
 
     def __init__(self, tensor: Tensor) -> None:
         self.shape = (tensor.shape[0], tensor.shape[1])
-        self._library, self._panels = functions(), packed(tensor)
+        self._library, self._panels = functions(), to_panels(tensor)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """See `Weight.matmul`.
@@ -64,7 +64,7 @@ class Bf16Panels(Table):
 
     def dense(self) -> Tensor:
         """See `Weight.dense`."""
-        return unpacked(self._panels, self.shape, torch.bfloat16)
+        return from_panels(self._panels, self.shape, torch.bfloat16)
 
     def lookup(self, numbers: Tensor) -> Tensor:
         """See `Table.lookup`."""
@@ -135,7 +135,7 @@ class Int8Panels(Weight):
         return Int8Panels((stop - start, self.shape[1]), [(rounded, self._scale[start:stop] * LARGEST)])
 
     def _integers(self) -> Tensor:
-        return unpacked(self._panels, self.shape, torch.int8)
+        return from_panels(self._panels, self.shape, torch.int8)
 
 
 def has_panels(dtype: torch.dtype) -> bool:
@@ -165,7 +165,7 @@ def functions() -> ctypes.CDLL:
     return found
 
 
-def packed(tensor: Tensor) -> Tensor:
+def to_panels(tensor: Tensor) -> Tensor:
     """A matrix [rows, columns] as panels: [panels, words of a row, 64] in 32 bits, filled up with zeros."""
     rows, columns = tensor.shape
     panels = _empty(rows, columns * tensor.itemsize)
@@ -173,7 +173,7 @@ def packed(tensor: Tensor) -> Tensor:
     return panels
 
 
-def unpacked(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+def from_panels(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """The matrix [rows, columns] of a type in such panels."""
     count, words, rows = panels.shape
     plain = panels.new_empty(count * rows, words)

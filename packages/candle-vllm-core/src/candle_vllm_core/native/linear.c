@@ -2,17 +2,19 @@
 
    W [rows, columns] lies in blocks of 64 rows, a block as [columns / step][64][step]: step is 2 for bfloat16 and 4 for
    8-bit integers, 4 bytes that few instructions multiply and add for 16 rows at once. A block is read from its first
-   byte to its last, by one thread, which is what memory is fastest at (for several rows on AVX2, a part
-   of each line of it at a time): a span of it stays in the processor's cache
-   while all rows of x, TILE at a time, are multiplied with it, and meanwhile the next span is fetched. Each span is
-   summed from zero before it is added to those before, and each row by itself, in an order that columns alone say. */
+   byte to its last, by one thread, which is what memory is fastest at (for several rows on AVX2, a part of each line of
+   it at a time): a span of it stays in the processor's cache while up to MOST_ROWS rows of x, TILE at a time, are
+   multiplied with it, and meanwhile the next span is fetched. Where x has more rows, a few blocks stay in the cache
+   while all of them take their turns. Each span is summed from zero before it is added to those before, and each row
+   by itself, in an order that columns alone say. */
 #include "lanes.h"
 #include "parallel.h"
 
 #define MOST_ROWS 64
 #define BLOCK 64
-#define SPAN 512  /* steps */
-#define NEAR 4096 /* bytes that are fetched ahead where a block is not read in one go */
+#define SPAN 512         /* steps */
+#define NEAR 4096        /* bytes that are fetched ahead where a block is not read in one go */
+#define KEPT (384 << 10) /* bytes of blocks that stay in the cache while all rows of x take their turns */
 
 typedef struct {
     const void *x;        /* [m, columns] bfloat16, or bytes from 1 to 255 that stand for -127 to 127 */
@@ -119,9 +121,11 @@ INLINE void put_int8(const linear_job *job, long m, long row, words sum) {
         const linear_job *job = given;                                                                       \
         long from, to;                                                                                       \
         share((job->rows + BLOCK - 1) / BLOCK, job->threads, &from, &to);                                    \
-        for (long first = 0; first < job->m; first += MOST_ROWS)                                             \
-            for (long block = from; block < to; block++)                                                     \
-                block_##kind(job, block, first, job->m - first < MOST_ROWS ? job->m - first : MOST_ROWS);    \
+        const long kept = 1 + KEPT / (job->steps * 4 * BLOCK);                                                \
+        for (; from < to; from += kept)                                                                      \
+            for (long first = 0; first < job->m; first += MOST_ROWS)                                         \
+                for (long block = from; block < to && block < from + kept; block++)                          \
+                    block_##kind(job, block, first, job->m - first < MOST_ROWS ? job->m - first : MOST_ROWS); \
     }
 
 LINEAR(bf16)

@@ -26,6 +26,8 @@ class Size(NamedTuple):
     """sequences and their length"""
     prefill: Sequence[int]
     """lengths of prompts"""
+    mixed: tuple[int, int, int]
+    """sequences with one new token beside one with a chunk, its tokens, and the length of all"""
     block_size: int
     rows: Sequence[int]
     """tokens of a step"""
@@ -46,6 +48,7 @@ FULL = Size(
     width=14336,
     decode=((1, 4096), (32, 8192), (256, 1024)),
     prefill=(1024, 8192),
+    mixed=(64, 1024, 8192),
     block_size=64,
     rows=(1, 64, 8192),
     experts=(128, 8, 1536, 2048),
@@ -54,7 +57,20 @@ FULL = Size(
     delta=(16, 32, 128, 128, 4),
 )
 TINY = Size(
-    4, 2, 32, 64, 96, ((1, 40), (3, 33)), (20,), 16, (1, 5), (8, 2, 24, 32), (32, 16, 4), 600, (2, 4, 12, 10, 3)
+    heads=4,
+    kv_heads=2,
+    head_dim=32,
+    dim=64,
+    width=96,
+    decode=((1, 40), (3, 33)),
+    prefill=(20,),
+    mixed=(3, 7, 33),
+    block_size=16,
+    rows=(1, 5),
+    experts=(8, 2, 24, 32),
+    latent=(32, 16, 4),
+    vocab=600,
+    delta=(2, 4, 12, 10, 3),
 )
 
 

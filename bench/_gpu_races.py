@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DeepseekV2Config, LlamaConfig
 
 from bench import _gpu_work as work
+from bench._gpu_attention import attention_peers
 from bench._gpu_models import as_stored
 from bench._gpu_race import OURS, Race, Run, Size
 from bench._gpu_states import delta_net
@@ -42,8 +43,13 @@ def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race
     for batch, length in size.decode:
         yield attention(size, device, dtype, [1] * batch, length)
         yield latent_attention(size, device, dtype, batch, length)
+    for batch, length in size.decode[:2]:
+        yield attention(size, device, dtype, [1] * batch, length, fp8=True)
     for length in size.prefill:
         yield attention(size, device, dtype, [length], length)
+    batch, new, length = size.mixed
+    yield attention(size, device, dtype, [new], length)
+    yield attention(size, device, dtype, [1] * batch + [new], length)
     for rows in size.rows:
         yield norm(size, device, dtype, rows)
         yield activation(size, device, dtype, rows)
@@ -56,8 +62,13 @@ def races(size: Size, device: torch.device, dtype: torch.dtype) -> Iterator[Race
         yield of_likeliest(size, device, rows)
 
 
-def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequence[int], length: int) -> Race:
-    """The last tokens of sequences of one length: one each (decode), or all (prefill)."""
+def attention(
+    size: Size, device: torch.device, dtype: torch.dtype, new: Sequence[int], length: int, *, fp8: bool = False
+) -> Race:
+    """The last tokens of sequences of one length: one each (decode), all (prefill), a chunk, or some of this and that.
+
+    With `fp8` keys and values are stored so; peers have them in `dtype`.
+    """
     config = LlamaConfig(
         hidden_size=size.dim,
         num_hidden_layers=1,
@@ -66,7 +77,7 @@ def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequenc
         head_dim=size.head_dim,
         max_position_embeddings=length,
     )
-    step = Step(as_stored(config), new, length, size.block_size, device, dtype)
+    step = Step(as_stored(config), new, length, size.block_size, device, dtype, fp8=fp8)
     a, q = step.attention, torch.randn(sum(new), size.heads, size.head_dim, device=device, dtype=dtype)
 
     def prepare() -> Run:
@@ -74,10 +85,12 @@ def attention(size: Size, device: torch.device, dtype: torch.dtype, new: Sequenc
         return lambda: pass_.attend(0, a, q, None, None)
 
     contenders: dict[str, Run] = {OURS: prepare()}
-    contenders |= _attention_peers(q, step.cache.layers[0], step.tables, new, length, size.block_size)
-    counted = work.attention(a, new, [length] * len(new), dtype.itemsize, dtype.itemsize)
-    kind = "decode" if new[0] == 1 else "prefill"
-    return Race(f"attention, {kind}", f"{len(new)} x {length:,}", counted, contenders, 2e-2, prepare)
+    contenders |= attention_peers(q, step.slots(), step.tables, new, length, size.block_size)
+    stored = 1 if fp8 else dtype.itemsize
+    counted = work.attention(a, new, [length] * len(new), dtype.itemsize, stored)
+    kind = "decode" if max(new) == 1 else "prefill" if min(new) == length else "chunk" if len(new) == 1 else "mixed"
+    shape = f"{len(new)} x {length:,}" + ("" if kind in ("decode", "prefill") else f", {new[-1]:,} new")
+    return Race(f"attention, {kind}{', fp8 KV' if fp8 else ''}", shape, counted, contenders, 2e-2, prepare)
 
 
 def latent_attention(size: Size, device: torch.device, dtype: torch.dtype, batch: int, length: int) -> Race:
@@ -123,6 +136,8 @@ class Step:
         block_size: int,
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        fp8: bool = False,
     ) -> None:
         spec = decoder_spec(config)
         (attention,) = spec.attentions()
@@ -130,11 +145,20 @@ class Step:
             raise TypeError("a recurrent layer has no cache")
         self.attention = attention
         each = -(-length // block_size)
-        self.cache = KVCache(spec, num_blocks=[each * len(new)], block_size=block_size, dtype=dtype, device=device)
-        self.cache.layers[0].normal_()
+        blocks = [each * len(new)]
+        self.cache = KVCache(spec, num_blocks=blocks, block_size=block_size, dtype=dtype, device=device, fp8=fp8)
+        slots = self.cache.layers[0]
+        slots.copy_(torch.randn(slots.shape, device=device, dtype=dtype))
+        if fp8:
+            self.cache.scales[0].uniform_(0.5, 1.5)
         self.tables = [torch.arange(each, device=device) * len(new) + i for i in range(len(new))]
         self.layout = _layout(self.tables, new, length, block_size)
         self._backend = TritonBackend(spec, self.cache)
+
+    def slots(self) -> Tensor:
+        """The cache's numbers [slots, 2, kv_heads, head_dim] in the model's type."""
+        stored = self.cache.layers[0]
+        return (stored.float() * self.cache.scales[0][..., None]).to(self.cache.dtype) if self.cache.scales else stored
 
     def plan(self) -> TritonPass:
         """Lay it out for the kernels."""
@@ -153,56 +177,6 @@ def _layout(tables: Sequence[Tensor], new: Sequence[int], length: int, block_siz
         query_lens=list(new),
         seq_lens=[length] * len(new),
     )
-
-
-def _attention_peers(
-    q: Tensor, slots: Tensor, tables: Sequence[Tensor], new: Sequence[int], length: int, block_size: int
-) -> Mapping[str, Run]:
-    """Torch's attention over keys that lie side by side, which is less work than over blocks; and FlashInfer's."""
-    blocks = slots.view(-1, block_size, *slots.shape[1:])
-    whole = torch.stack([blocks[table].flatten(0, 1)[:length] for table in tables])
-    k, v = whole[:, :, 0].transpose(1, 2).contiguous(), whole[:, :, 1].transpose(1, 2).contiguous()
-    queries = q.view(len(new), new[0], *q.shape[1:]).transpose(1, 2)
-    causal = new[0] > 1
-
-    def sdpa() -> Tensor:
-        found = F.scaled_dot_product_attention(queries, k, v, is_causal=causal, enable_gqa=True)
-        return found.transpose(1, 2).reshape(q.shape)
-
-    peers: dict[str, Run] = {"torch SDPA": sdpa}
-    if q.is_cuda and causal:
-        peers["torch FlexAttention"] = _flex(queries, k, v, q.shape)
-    if q.is_cuda and importlib.util.find_spec("flashinfer") is not None:
-        pages = blocks.transpose(1, 2).contiguous()
-        peers["FlashInfer"] = _flashinfer(q, pages, tables, length, causal=causal)
-    return peers
-
-
-def _flex(queries: Tensor, k: Tensor, v: Tensor, shape: torch.Size) -> Run:
-    flex = importlib.import_module("torch.nn.attention.flex_attention")
-    length = queries.shape[2]
-    mask = flex.create_block_mask(lambda b, h, q, kv: q >= kv, None, None, length, length, device=queries.device)
-    compiled = torch.compile(flex.flex_attention)
-    return lambda: compiled(queries, k, v, block_mask=mask, enable_gqa=True).transpose(1, 2).reshape(shape)
-
-
-def _flashinfer(q: Tensor, pages: Tensor, tables: Sequence[Tensor], length: int, *, causal: bool) -> Run:
-    """Pages are [blocks, 2, block_size, kv_heads, head_dim]."""
-    flashinfer = importlib.import_module("flashinfer")
-    block_size, kv_heads, head_dim = pages.shape[2:]
-    space = torch.empty(256 << 20, dtype=torch.uint8, device=q.device)
-    starts = torch.arange(len(tables) + 1, dtype=torch.int32) * len(tables[0])
-    last = torch.full((len(tables),), (length - 1) % block_size + 1, dtype=torch.int32)
-    indices = torch.cat(list(tables)).int()
-    if causal:
-        prefill = flashinfer.BatchPrefillWithPagedKVCacheWrapper(space, "NHD")
-        queries = torch.arange(len(tables) + 1, dtype=torch.int32) * (len(q) // len(tables))
-        shapes = (q.shape[1], kv_heads, head_dim, block_size)
-        prefill.plan(queries, starts, indices, last, *shapes, causal=True, q_data_type=q.dtype)
-        return lambda: prefill.run(q, pages)
-    decode = flashinfer.BatchDecodeWithPagedKVCacheWrapper(space, "NHD", use_tensor_cores=True)
-    decode.plan(starts, indices, last, q.shape[1], kv_heads, head_dim, block_size, q_data_type=q.dtype)
-    return lambda: decode.run(q, pages)
 
 
 def norm(size: Size, device: torch.device, dtype: torch.dtype, rows: int) -> Race:

@@ -76,13 +76,19 @@ def heads(a: Attention, tokens: int, itemsize: int) -> Work:
 
 
 def delta_net(a: DeltaNet, tokens: int, itemsize: int) -> Work:
-    """One token of each sequence: its memory and last inputs read and written, what was projected, and what is given.
+    """One token of each sequence: its state, what was projected, and what is given.
 
     The memory is multiplied by its decay and, thrice, by a vector.
     """
-    memory = a.value_heads * a.key_dim * a.value_dim
-    numbers = (2 * a.kernel - 1) * a.conv_dim + 2 * a.value_heads * (a.value_dim + 1)
-    return Work(tokens * (2 * 4 * memory + numbers * itemsize), tokens * 7 * memory)
+    numbers = a.conv_dim + 2 * a.value_heads * (a.value_dim + 1)
+    flops = 7 * a.value_heads * a.key_dim * a.value_dim
+    return state(a, tokens, itemsize) + Work(tokens * numbers * itemsize, tokens * flops)
+
+
+def state(a: DeltaNet, sequences: int, itemsize: int) -> Work:
+    """What a recurrent layer keeps of sequences, read and written: its memory and its last inputs."""
+    memory, inputs = a.value_heads * a.key_dim * a.value_dim, (a.kernel - 1) * a.conv_dim
+    return Work(2 * sequences * (4 * memory + inputs * itemsize))
 
 
 def experts(pairs: int, distinct: float, rows: int, columns: int, tokens: int, itemsize: int) -> Work:
@@ -103,7 +109,7 @@ def matmul(rows: int, inner: int, columns: int, itemsize: int) -> Work:
 def step(
     spec: Decoder, shapes: Mapping[str, tuple[int, ...]], new: Sequence[int], lengths: Sequence[int], itemsize: int
 ) -> Work:
-    """A step of a model: its weights read once, experts as far as they are asked, the KV cache, and the last logits.
+    """A step of a model: its weights read once, experts as far as they are asked, KV cache, states and the last logits.
 
     `shapes` are those of its checkpoint. What passes between operations is not counted: it can stay on the chip.
     """
@@ -123,6 +129,8 @@ def step(
     for layer in spec.attentions():
         if isinstance(layer, Attention | LatentAttention):
             found += attention(layer, new, lengths, 0, itemsize)
+        elif isinstance(layer, DeltaNet):
+            found += state(layer, len(new), itemsize)
     return found
 
 

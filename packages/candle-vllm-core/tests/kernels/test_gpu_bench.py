@@ -15,7 +15,7 @@ from bench._gpu_race import TINY as TINY_RACES
 from bench._gpu_races import races
 from rich.console import Console
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3NextConfig
 
 from candle_vllm_core.model.build import expected_shapes
 from candle_vllm_core.model.families import decoder_spec
@@ -66,6 +66,25 @@ def test_a_step_reads_each_weight_once(name: str) -> None:
     looked_up = 1000 * config.hidden_size
     weights = sum(weight.numel() for weight in model.parameters())
     assert counted.bytes == pytest.approx(weights + looked_up - (0 if spec.tied else embedding))
+
+
+def test_a_step_reads_and_writes_recurrent_states() -> None:
+    spec = decoder_spec(as_stored(Qwen3NextConfig(num_hidden_layers=2, layer_types=["linear_attention"] * 2)))
+    (layer, _) = spec.attentions()
+    assert isinstance(layer, DeltaNet)
+    without_weights = work.step(spec, {}, [1] * 3, [50] * 3, 2)
+    assert without_weights.bytes == 2 * work.state(layer, 3, 2).bytes
+    assert without_weights.bytes == 2 * 3 * 2 * (32 * 128 * 128 * 4 + 3 * (2 * 16 * 128 + 32 * 128) * 2)
+
+
+def test_a_chunk_beside_decoding_sequences_is_checked(device: torch.device) -> None:
+    named = {race.operation: race for race in races(TINY_RACES, device, torch.bfloat16)}
+    assert named["attention, mixed"].shape == "4 x 33, 7 new"
+    assert named["attention, chunk"].shape == "1 x 33, 7 new"
+    halves = named["attention, decode, fp8 KV"].work, named["attention, decode"].work
+    assert halves[0].bytes < 0.6 * halves[1].bytes
+    pairs = 3 * 33 + sum(range(27, 34))
+    assert named["attention, mixed"].work.flops == 2 * 2 * 4 * 32 * pairs
 
 
 def test_the_models_are_as_large_as_their_names_say() -> None:

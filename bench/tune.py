@@ -24,8 +24,10 @@ from candle_vllm_core import kernels
 from candle_vllm_core.kernels import tiles
 
 WORTH = 0.98
-BOUNDS = {"warps": (1, 16), "stages": (1, 8)}
+BOUNDS = {"warps": (1, 16), "stages": (1, 8), "block": (128, 4096)}
 SIZES = (16, 256)
+AT_ONCE = 2
+"""So many numbers of a choice are other than the built-in ones: of all there would be too many to compile."""
 
 Choice = tuple[tuple[str, int], ...]
 Found = dict[tuple[str, str], dict[Choice, list[float]]]
@@ -33,13 +35,15 @@ Found = dict[tuple[str, str], dict[Choice, list[float]]]
 
 
 def choices(default: tiles.Tiles) -> Iterator[Choice]:
-    """The built-in choice and those near it: half and twice each size, and up to two stages more or less."""
+    """The built-in choice and those near it: half and twice one or two sizes, or up to two stages more or less."""
     near = []
     for name, value in default.items():
         low, high = BOUNDS.get(name, SIZES)
         values = range(value - 2, value + 3) if name == "stages" else (value // 2, value, 2 * value)
         near.append([(name, each) for each in values if low <= each <= high or each == value])
-    yield from itertools.product(*near)
+    for choice in itertools.product(*near):
+        if sum(value != default[name] for name, value in choice) <= AT_ONCE:
+            yield choice
 
 
 def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Found:

@@ -23,6 +23,7 @@ from torch import Tensor
 from triton import language as tl
 
 from .case import Case
+from .tiles import tiles
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "clamped_swish"]
 ACTIVATIONS: tuple[Activation, ...] = ("silu", "gelu", "gelu_tanh", "clamped_swish")
@@ -95,11 +96,13 @@ def gated(act: Activation, gate_up: Tensor, *, has_up: bool = True) -> Tensor:
         raise ValueError(f"{tuple(gate_up.shape)} with strides {gate_up.stride()} is no gate and up side by side")
     tokens, width = gate_up.shape[0], gate_up.shape[1] // (1 + has_up)
     out = gate_up.new_empty(tokens, width)
-    blocks = triton.cdiv(width, BLOCK)
+    own = tiles("activation", f"numbers of {out.dtype.itemsize} bytes", {"block": BLOCK, "warps": WARPS})
+    blocks = triton.cdiv(width, own["block"])
     if out.numel():
         _gated_kernel[(tokens * blocks,)](
-            out, gate_up, width, gate_up.stride(0), blocks, ACT=act, GATED=has_up, BLOCK=BLOCK, num_warps=WARPS
-        )
+            out, gate_up, width, gate_up.stride(0), blocks, ACT=act, GATED=has_up, BLOCK=own["block"],
+            num_warps=own["warps"],
+        )  # fmt: skip
     return out
 
 

@@ -274,17 +274,17 @@ def tile_of(
     key = f"{size[0]} numbers of {size[1]} bytes"
     if single:
         keys, warps, stages = _SINGLE[size]
-        default = {"keys": keys, "num_warps": warps, "num_stages": min(stages, 2) if amd else stages}
+        default = {"keys": keys, "warps": warps, "stages": min(stages, 2) if amd else stages}
         own = tiles("attention of answers", key, default)
         rows, queries = max(16, triton.next_power_of_2(group)), 1
     else:
         most, keys, warps, stages = (_SEVERAL_AMD if amd else _SEVERAL)[size]
-        default = {"rows": most, "keys": keys, "num_warps": warps, "num_stages": stages}
+        default = {"rows": most, "keys": keys, "warps": warps, "stages": stages}
         own = tiles("attention of prompts", key, default)
         # What has several queries must not be cut as single ones are.
         rows = max(own["rows"], triton.next_power_of_2(2 * group))
         queries = rows // group
-    return Tile(rows, own["keys"], own["num_warps"], own["num_stages"], queries)
+    return Tile(rows, own["keys"], own["warps"], own["stages"], queries)
 
 
 # By the dimension of a head and the bytes of a number, the largest that spill nowhere: keys, warps and stages, and rows

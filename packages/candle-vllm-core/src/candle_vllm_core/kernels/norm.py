@@ -24,6 +24,7 @@ from torch import Tensor
 from triton import language as tl
 
 from .case import Case
+from .tiles import tiles
 
 MOST_COLUMNS = 32768
 """The longest row: one program holds it whole."""
@@ -99,11 +100,12 @@ def normalise(
     out = x.new_empty(count, dim)
     total = x.new_empty(count, dim) if added is not None and index is None else None
     rows, block, warps = _tile(dim)
+    own = tiles("norm", f"{dim} numbers of {x.dtype.itemsize} bytes", {"warps": warps})
     if count:
         _norm_kernel[(triton.cdiv(count, rows),)](
             out, total, x, added, residual, index, weight, bias, count, dim, x.stride(0),
             0 if added is None else added.stride(0), 0 if residual is None else residual.stride(0), eps,
-            CENTRED=centred, ROWS=rows, BLOCK=block, num_warps=warps,
+            CENTRED=centred, ROWS=rows, BLOCK=block, num_warps=own["warps"],
         )  # fmt: skip
     return out, x if total is None else total
 

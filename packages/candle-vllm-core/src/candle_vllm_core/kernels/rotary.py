@@ -38,6 +38,7 @@ from triton import language as tl
 
 from .cache import FP8, _in_units, _unit_of
 from .case import Case
+from .tiles import tiles
 
 TILE = 1024
 """Numbers of one program: a few heads, each by itself."""
@@ -173,12 +174,14 @@ def turn_heads(
     _check(projected, cache, slots, scales, weight, bias, positions)
     q = projected.new_empty(tokens, heads, head_dim)
     dim = triton.next_power_of_2(head_dim)
-    each = max(1, TILE // dim)
+    built_in = {"block": max(TILE, dim), "warps": _warps(max(TILE, dim))}
+    own = tiles("heads", f"{dim} numbers of {q.element_size()} bytes", built_in)
+    each = max(1, own["block"] // dim)
     if tokens:
         _heads_kernel[(tokens * triton.cdiv(heads + 2 * kv_heads, each),)](
             q, cache, scales, projected, slots, positions, cos, sin, weight, bias, projected.stride(0), q_step, heads,
             kv_heads, eps, beta, length, CENTRED=centred, GROWS=growth is not None, INTERLEAVED=interleaved,
-            TURNING=turning, HEAD_DIM=head_dim, HEADS=each, DIM=dim, num_warps=_warps(each * dim),
+            TURNING=turning, HEAD_DIM=head_dim, HEADS=each, DIM=dim, num_warps=own["warps"],
         )  # fmt: skip
     return q
 

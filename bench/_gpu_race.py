@@ -86,3 +86,15 @@ class Race:
     """of the difference to the first contender, beside its largest value"""
     prepare: Callable[[], Run] | None = None
     """makes the first contender anew, where its tiles are chosen before it runs"""
+
+
+def late(make: Callable[[], Run]) -> Run:
+    """A contender that is made when it first runs, so that its faults are its own."""
+    made: list[Run] = []
+
+    def run() -> Tensor:
+        if not made:
+            made.append(make())
+        return made[0]()
+
+    return run

@@ -15,7 +15,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from bench import _gpu_work as work
-from bench._gpu_models import CONTENDERS, MODELS, as_stored
+from bench._gpu_models import CONTENDERS, MODELS, Engine, Transformers, as_stored
 from bench._gpu_race import FULL, Race, Run
 from bench.decode import Contender, Prompts, seconds
 from candle_vllm_core import kernels
@@ -62,6 +62,7 @@ class Decoded(NamedTuple):
     of_bandwidth: float
     start: float
     """seconds from nothing to the first token"""
+    fault: str = ""
 
 
 def measured(device: torch.device, dtype: torch.dtype = torch.bfloat16, large: int = 1 << 31) -> work.Machine:
@@ -95,7 +96,7 @@ def raced(race: Race, machine: work.Machine, clock: Callable[[Run], float] = tim
             expected = found if expected is None else expected
             gap, took = difference(found, expected), clock(run)
         except Exception as error:  # A peer's faults are not ours, and many.
-            yield Raced(race.operation, race.shape, name, 0, 0, 0, f"{type(error).__name__}: {error}".splitlines()[0])
+            yield Raced(race.operation, race.shape, name, 0, 0, 0, said_of(error))
             continue
         fault = "" if gap <= race.tolerance else "another result"
         yield Raced(race.operation, race.shape, name, took * 1e6, race.work.least_seconds(machine) / took, gap, fault)
@@ -104,11 +105,29 @@ def raced(race: Race, machine: work.Machine, clock: Callable[[Run], float] = tim
 def decoded(
     model: str, config: PretrainedConfig, device: torch.device, machine: work.Machine, args: argparse.Namespace
 ) -> Iterator[Decoded]:
-    """Let each contender answer alone, as two large models do not fit beside each other."""
-    shapes = expected_shapes(spec := decoder_spec(as_stored(config)))
+    """Let each contender answer alone, as two large models do not fit beside each other; one that fails is said to."""
     for kind in CONTENDERS:
-        began = time.perf_counter()
-        contender = kind(config, device, max(args.batch), args.prompt + args.new_tokens + 1)
+        try:
+            yield from _decoded_by(kind, model, config, device, machine, args)
+        except Exception as error:  # One may need more memory than there is, and the others are still to be measured.
+            yield Decoded(model, 0, args.prompt, kind.name, 0, 0, 0, 0, said_of(error))
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _decoded_by(
+    kind: type[Engine] | type[Transformers],
+    model: str,
+    config: PretrainedConfig,
+    device: torch.device,
+    machine: work.Machine,
+    args: argparse.Namespace,
+) -> Iterator[Decoded]:
+    shapes = expected_shapes(spec := decoder_spec(as_stored(config)))
+    began = time.perf_counter()
+    contender = kind(config, device, max(args.batch), args.prompt + args.new_tokens + 1)
+    try:
         contender.generate(_prompts(config, 1, 16, 0), 1)
         start = time.perf_counter() - began
         for batch in args.batch:
@@ -118,11 +137,13 @@ def decoded(
             least = work.step(spec, shapes, [1] * batch, lengths, torch.bfloat16.itemsize).bytes / machine.bandwidth
             speeds = batch / each, batch * args.prompt / first
             yield Decoded(model, batch, args.prompt, contender.name, *speeds, least / each, start)
+    finally:
         contender.close()
-        del contender
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+
+
+def said_of(error: Exception) -> str:
+    """The first line of a fault."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _prompts(config: PretrainedConfig, batch: int, length: int, seed: int) -> Prompts:
@@ -168,9 +189,13 @@ def models_table(found: Sequence[Decoded]) -> Table:
     numbers = ("decode tok/s", "of bandwidth", "x", "prefill tok/s", "start s")
     for column in ("model", "batch", "prompt", "contender", *numbers):
         table.add_column(column, justify="left" if column in ("model", "contender") else "right")
-    ours = {(one.model, one.batch): one.decode for one in reversed(found)}
+    ours = {(one.model, one.batch): one.decode for one in found if one.contender == Engine.name}
     for one in found:
-        speeds = f"{one.decode:.1f}", f"{one.of_bandwidth:.0%}", f"{ours[one.model, one.batch] / one.decode:.2f}"
+        if one.fault:
+            table.add_row(one.model, "", str(one.prompt), one.contender, one.fault[:60], style="red")
+            continue
+        times = ours.get((one.model, one.batch), 0) / one.decode
+        speeds = f"{one.decode:.1f}", f"{one.of_bandwidth:.0%}", f"{times:.2f}" if times else ""
         rest = f"{one.prefill:.0f}", f"{one.start:.1f}"
         table.add_row(one.model, str(one.batch), str(one.prompt), one.contender, *speeds, *rest)
     return table
@@ -199,20 +224,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{machine.name}: copy {machine.bandwidth / 1e12:.2f} TB/s, bf16 product {machine.peak / 1e12:.0f} TFLOP/s, "
         f"torch {torch.__version__}"
     )
+    about = {"machine": machine._asdict(), "torch": torch.__version__, "python": platform.python_version()}
     operations: list[Raced] = []
     models: list[Decoded] = []
     if args.only != "models":
         with torch.inference_mode():
-            operations = [one for race in all_races(device, [torch.bfloat16]) for one in raced(race, machine)]
+            for race in all_races(device, [torch.bfloat16]):
+                operations += raced(race, machine)
+                write(args.json, about, operations, models)
         console.print(races_table(operations))
     if args.only != "operations":
         for name in args.models:
-            models += decoded(name, MODELS[name], device, machine, args)
+            for one in decoded(name, MODELS[name], device, machine, args):
+                models.append(one)
+                write(args.json, about, operations, models)
         console.print(models_table(models))
-    if args.json:
-        about = {"machine": machine._asdict(), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def write(
+    path: Path | None, about: Mapping[str, object], operations: Sequence[Raced], models: Sequence[Decoded]
+) -> None:
+    """Write what there is so far: a run that is cut off keeps what it measured."""
+    if path is not None:
         found = {**about, "operations": [o._asdict() for o in operations], "models": [m._asdict() for m in models]}
-        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

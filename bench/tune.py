@@ -46,8 +46,8 @@ def choices(default: tiles.Tiles) -> Iterator[Choice]:
             yield choice
 
 
-def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Found:
-    """Time our contender of each race with each choice that it asks for."""
+def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Iterator[Found]:
+    """Time our contender of each race with each choice that it asks for; after each race, all that was found so far."""
     found: Found = {}
     for race in given:
         prepare = prepared(race)
@@ -62,7 +62,7 @@ def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Found:
             for choice in choices(default):
                 took = timed_with(prepare, operation, key, choice, expected, race.tolerance, timed)
                 table.setdefault(choice, []).append(float("inf") if took is None else took / standard)
-    return found
+        yield found
 
 
 def prepared(race: Race) -> Callable[[], Run]:
@@ -117,10 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     machine = gpu.measured(device)
     dtypes = [{"bf16": torch.bfloat16, "fp16": torch.float16}[name] for name in args.dtype]
-    with torch.inference_mode():
-        found = try_all(gpu.all_races(device, dtypes), gpu.timed)
     path = tiles.TUNED / tiles.file_name(machine.name)
-    write(path, machine, best(found))
+    found: Found = {}
+    with torch.inference_mode():
+        for found in try_all(gpu.all_races(device, dtypes), gpu.timed):
+            write(path, machine, best(found))
     print(f"{sum(map(len, found.values()))} choices measured; {path} has {sum(map(len, best(found).values()))} of them")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from bench import _gpu_work as work
 from bench import gpu, tune
-from bench._gpu_models import MODELS, TINY, as_stored
+from bench._gpu_models import MODELS, TINY, Transformers, as_stored
 from bench._gpu_race import TINY as TINY_RACES
+from bench._gpu_race import late
 from bench._gpu_races import races
 from rich.console import Console
 from torch import Tensor
@@ -149,3 +153,38 @@ def test_without_a_gpu_nothing_is_measured(
         bench([])
     assert left.value.code == 2
     assert "there is no GPU here" in capsys.readouterr().err
+
+
+def test_who_fails_is_said_to_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class TooLarge(Transformers):
+        name = "too large"
+
+        def __init__(self, *given: object) -> None:
+            raise MemoryError("no room\nat all")
+
+    monkeypatch.setattr(gpu, "CONTENDERS", (TooLarge, Transformers))
+    args = argparse.Namespace(batch=[1], prompt=8, new_tokens=4, rounds=1)
+    found = list(gpu.decoded("tiny dense", TINY["tiny dense"], torch.device("cpu"), MACHINE, args))
+    assert [(one.contender, one.batch, one.fault) for one in found] == [
+        ("too large", 0, "MemoryError: no room"),
+        ("transformers generate", 1, ""),
+    ]
+    console = Console(width=150, record=True, file=io.StringIO())
+    console.print(gpu.models_table(found))
+    assert "MemoryError: no room" in console.export_text()
+    gpu.write(tmp_path / "found.json", {"torch": "2"}, [], found[:1])
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert kept["torch"] == "2" and [one["fault"] for one in kept["models"]] == ["MemoryError: no room"]
+
+
+def test_a_contender_is_made_when_it_first_runs() -> None:
+    made = []
+
+    def make() -> Callable[[], Tensor]:
+        made.append(1)
+        return lambda: torch.ones(2)
+
+    run = late(make)
+    assert made == []
+    assert torch.equal(run(), run())
+    assert made == [1]

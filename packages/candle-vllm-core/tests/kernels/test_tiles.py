@@ -69,7 +69,7 @@ def test_choices_are_near_the_built_in_one_and_bounded() -> None:
 def test_the_fastest_right_choice_is_found(device: torch.device) -> None:
     x = torch.randn(300, device=device)
     race = Race("double", "300", Work(2400), {"ours": lambda: double(x)}, 0.0)
-    found = tune.try_all([race], programs)
+    *_, found = tune.try_all([race], programs)
     times = found["double", "torch.float32"]
     assert {dict(choice)["block"] for choice in times} == {128, 256, 512}
     assert {each[0] for each in times.values()} == {1.5, 1.0, 0.5}, "beside its own choice"
@@ -83,7 +83,7 @@ def test_a_choice_that_gives_something_else_or_fails_is_not_taken() -> None:
             raise ValueError("no such tile")
         return torch.full((2,), float(size))
 
-    found = tune.try_all([Race("wrong", "2", Work(8), {"ours": run}, 1e-3)], lambda run: 1.0)
+    *_, found = tune.try_all([Race("wrong", "2", Work(8), {"ours": run}, 1e-3)], lambda run: 1.0)
     assert found == {
         ("wrong", ""): {(("size", 16),): [float("inf")], (("size", 32),): [1.0], (("size", 64),): [float("inf")]}
     }

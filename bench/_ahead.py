@@ -29,10 +29,16 @@ TARGETS = {
 }
 SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
 """Shared memory that a program can have, in bytes: the CUDA programming guide, and the instruction set of CDNA 3."""
+NARROW = re.compile(r"\b(?:ld|st)\.global\S*\.b(?:8|16)\b")
+"""In NVIDIA's assembly."""
 
 
 class Usage(NamedTuple):
-    """What one configuration of a kernel takes of a GPU: registers per thread, bytes per program, bytes spilled."""
+    """What one configuration of a kernel takes of a GPU: registers per thread, bytes per program, bytes spilled.
+
+    `narrow` is how many instructions read or write 2 bytes or fewer of a GPU's memory where 16 could be had; for AMD's
+    it is not read.
+    """
 
     file: str
     case: str
@@ -40,6 +46,7 @@ class Usage(NamedTuple):
     registers: int
     shared: int
     spilled: int
+    narrow: int = 0
     fault: str = ""
 
     @property
@@ -77,15 +84,14 @@ def _compiled(job: tuple[str, int, str]) -> Usage:
     file, number, target = job
     case = cases(file)[number]
     try:
-        registers, shared, spilled = compile_case(case, target)
+        return Usage(file, case.name, target, *compile_case(case, target))
     except Exception as error:  # A compiler fails in as many ways as it has passes: the table says so, and goes on.
         why = f"{type(error).__name__}: {error}".strip().splitlines()
-        return Usage(file, case.name, target, 0, 0, 0, " ".join([why[0], why[-1]])[:300])
-    return Usage(file, case.name, target, registers, shared, spilled)
+        return Usage(file, case.name, target, 0, 0, 0, fault=" ".join([why[0], why[-1]])[:300])
 
 
-def compile_case(case: Case, target: str) -> tuple[int, int, int]:
-    """Registers per thread, shared memory of a program and spilled memory of a thread, in bytes."""
+def compile_case(case: Case, target: str) -> tuple[int, int, int, int]:
+    """Registers per thread, shared memory of a program and spilled memory of a thread, in bytes; narrow accesses."""
     names = [*case.kernel.arg_names]
     if missing := set(names) ^ {*case.types, *case.constants}:
         raise ValueError(f"{case.name}: {sorted(missing)} stand in the kernel or in the case, not in both")
@@ -103,7 +109,8 @@ def compile_case(case: Case, target: str) -> tuple[int, int, int]:
         registers, static, spilled = _of_cubin(compiled.asm["cubin"])
     else:
         registers, static, spilled = of_assembly(compiled.asm["amdgcn"])
-    return registers, compiled.metadata.shared + static, spilled
+    narrow = len(NARROW.findall(compiled.asm.get("ptx", "")))
+    return registers, compiled.metadata.shared + static, spilled, narrow
 
 
 def _of_cubin(cubin: bytes) -> tuple[int, int, int]:

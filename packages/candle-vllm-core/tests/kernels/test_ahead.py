@@ -107,6 +107,15 @@ def test_every_kernel_compiles_for_every_gpu_and_spills_nothing(found: Sequence[
 
 
 @pytest.mark.timeout(1800)
+def test_what_decides_the_speed_is_read_many_bytes_at_once(found: Sequence[Usage]) -> None:
+    """But for a sink, which is one number of a head, and the end of a latent, which is one row of few numbers."""
+    files = {"activation", "attention", "cache", "experts", "norm", "rotary"}
+    wide = [one for one in found if one.file in files and "sinks" not in one.case and "latent" not in one.case]
+    assert [one for one in wide if one.narrow] == []
+    assert {one.narrow for one in found if "sinks" in one.case and one.target == "sm_90"} == {2}
+
+
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(triton.__version__ != PINNED, reason="the table is of another compiler")
 def test_the_document_has_what_is_compiled(found: Sequence[Usage]) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
@@ -125,6 +134,6 @@ def test_spills_are_found_and_arguments_must_be_complete(tmp_path: Path) -> None
     small, large, error = run(
         "-c", f"import runpy, sys; sys.path.insert(0, '.'); runpy.run_path({str(planted)!r})"
     ).stdout.splitlines()
-    assert all(registers > 0 and spilled == 0 for registers, _, spilled in ast.literal_eval(small))
+    assert all(registers > 0 and spilled == 0 for registers, _, spilled, _ in ast.literal_eval(small))
     assert ast.literal_eval(large)[2] > 0
     assert error == "square: ['a', 'size'] stand in the kernel or in the case, not in both"

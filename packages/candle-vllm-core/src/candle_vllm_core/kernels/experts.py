@@ -250,7 +250,7 @@ def signatures() -> list[Case]:
         load = "many" if table is _MANY else "few" if is_sorted else "unsorted"
         title = f"experts, {load} pairs, {rows} x {columns}, {name}"
         found.append(Case(title, _multiply_kernel, types, constants, tile.warps, tile.stages))
-    types = {**dict.fromkeys(("out", "given", "first", "second"), "*bf16"), "columns": "i32"}
-    types |= {"first_row": "i32", "second_row": "i32"}
+    types = {**dict.fromkeys(("out", "given", "first", "second"), "*bf16"), "columns": "i32:16"}
+    types |= {"first_row": "i32:16", "second_row": "i32:16"}
     combining = {"TOP_K": 8, "ADDED": 2, "BLOCK": COLUMNS}
     return [*found, Case("experts combined, bf16", _combine_kernel, types, combining, 4, 3)]

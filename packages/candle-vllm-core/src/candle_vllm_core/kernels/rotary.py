@@ -45,13 +45,16 @@ TILE = 1024
 
 
 @triton.jit
-def _partner(dims, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr):
-    """With which dimension each one turns; of those that do not turn it says nothing."""
-    if INTERLEAVED:
-        other = dims ^ 1
-    else:
-        other = tl.where(dims < TURNING // 2, dims + TURNING // 2, dims - TURNING // 2)
-    return other
+def _partner(dims, TURNING: tl.constexpr):
+    """With which dimension each one turns, half of them away; of those that do not turn it says nothing."""
+    return tl.where(dims < TURNING // 2, dims + TURNING // 2, dims - TURNING // 2)
+
+
+@triton.jit
+def _swapped(x, HEADS: tl.constexpr, DIM: tl.constexpr):
+    """Each number in the place of its neighbour, with which it turns where they are interleaved."""
+    first, second = tl.split(tl.reshape(x, [HEADS, DIM // 2, 2]))
+    return tl.reshape(tl.join(second, first), [HEADS, DIM])
 
 
 @triton.jit
@@ -67,7 +70,6 @@ def _heads_kernel(
     weight,
     bias,
     row_stride,
-    q_step,
     heads,
     kv_heads,
     eps,
@@ -78,6 +80,7 @@ def _heads_kernel(
     INTERLEAVED: tl.constexpr,
     TURNING: tl.constexpr,
     HEAD_DIM: tl.constexpr,
+    STEP: tl.constexpr,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
 ):
@@ -87,16 +90,14 @@ def _heads_kernel(
     head = tl.program_id(0) % blocks * HEADS + tl.arange(0, HEADS)
     dims = tl.arange(0, DIM)
     each = (head < heads + 2 * kv_heads)[:, None] & (dims < HEAD_DIM)[None, :]
-    row = (
-        projected
-        + token * row_stride
-        + tl.where(head < heads, head * q_step, heads * (q_step - HEAD_DIM) + head * HEAD_DIM)
-    )
+    place = tl.where(head < heads, head * STEP, heads * (STEP - 1) + head)
+    row = projected + token * row_stride + place * HEAD_DIM
     given = tl.load(row[:, None] + dims[None, :], mask=each, other=0.0).to(tl.float32)
     found = given
-    other_dims = _partner(dims, TURNING, INTERLEAVED)
     turns = (head < heads + kv_heads)[:, None] & (dims < HEAD_DIM)[None, :]
-    if TURNING > 0:
+    others: tl.constexpr = TURNING > 0 and not INTERLEAVED
+    if others:
+        other_dims = _partner(dims, TURNING)
         other = tl.load(row[:, None] + other_dims[None, :], mask=turns, other=0.0).to(tl.float32)
     if weight is not None:
         weights = weight + head[:, None] * HEAD_DIM
@@ -107,13 +108,15 @@ def _heads_kernel(
         found *= scale * tl.load(weights + dims[None, :], mask=turns, other=0.0)
         if bias is not None:
             found += tl.load(bias + head[:, None] * HEAD_DIM + dims[None, :], mask=turns, other=0.0)
-        if TURNING > 0:
+        if others:
             if CENTRED:
                 other -= mean
             other *= scale * tl.load(weights + other_dims[None, :], mask=turns, other=0.0)
             if bias is not None:
                 other += tl.load(bias + head[:, None] * HEAD_DIM + other_dims[None, :], mask=turns, other=0.0)
     if TURNING > 0:
+        if INTERLEAVED:
+            other = _swapped(found, HEADS, DIM)
         turning = dims < TURNING
         cosine = tl.load(cos + token * TURNING + dims, mask=turning, other=1.0)[None, :]
         sine = tl.load(sin + token * TURNING + dims, mask=turning, other=0.0)[None, :]
@@ -164,7 +167,7 @@ def turn_heads(
     cache, slots = destination
     (_, sides, kv_heads, head_dim), (tokens, columns) = cache.shape, projected.shape
     q_step = head_dim if q_step is None else q_step
-    if sides != 2 or columns != heads * q_step + 2 * kv_heads * head_dim or q_step < head_dim:
+    if sides != 2 or columns != heads * q_step + 2 * kv_heads * head_dim or q_step % head_dim:
         raise ValueError(f"{heads} heads of {tuple(projected.shape)} do not fit a cache of {tuple(cache.shape)}")
     cos, sin, turning = _checked_angles(angles, tokens, head_dim)
     weight, bias, eps = norm or (None, None, 0.0)
@@ -179,17 +182,23 @@ def turn_heads(
     each = max(1, own["block"] // dim)
     if tokens:
         _heads_kernel[(tokens * triton.cdiv(heads + 2 * kv_heads, each),)](
-            q, cache, scales, projected, slots, positions, cos, sin, weight, bias, projected.stride(0), q_step, heads,
+            q, cache, scales, projected, slots, positions, cos, sin, weight, bias, projected.stride(0), heads,
             kv_heads, eps, beta, length, CENTRED=centred, GROWS=growth is not None, INTERLEAVED=interleaved,
-            TURNING=turning, HEAD_DIM=head_dim, HEADS=each, DIM=dim, num_warps=own["warps"],
+            TURNING=turning, HEAD_DIM=head_dim, STEP=q_step // head_dim, HEADS=each, DIM=dim, num_warps=own["warps"],
         )  # fmt: skip
     return q
 
 
 @triton.jit
-def _turn(x, base, cos, sin, token, dims, here, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr):
-    """Heads of TURNING numbers, loaded as x from the pointers `base`, rotated."""
-    other = tl.load(base + _partner(dims, TURNING, INTERLEAVED)[None, :], mask=here, other=0.0).to(tl.float32)
+def _turn(
+    x, base, cos, sin, token, dims, here, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr, HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+):  # fmt: skip
+    """HEADS heads of TURNING numbers, loaded as x [HEADS, DIM] from the pointers `base`, rotated."""
+    if INTERLEAVED:
+        other = _swapped(x, HEADS, DIM)
+    else:
+        other = tl.load(base + _partner(dims, TURNING)[None, :], mask=here, other=0.0).to(tl.float32)
     cosine = tl.load(cos + token * TURNING + dims, mask=dims < TURNING, other=1.0)[None, :]
     sine = tl.load(sin + token * TURNING + dims, mask=dims < TURNING, other=0.0)[None, :]
     return x * cosine + other * sine
@@ -235,7 +244,7 @@ def _latent_kernel(
         here = (dims < TURNING)[None, :]
         key = tl.load(row + RANK + dims[None, :], mask=here, other=0.0).to(tl.float32)
         if cos is not None:
-            key = _turn(key, row + RANK, cos, sin, token, dims, here, TURNING, INTERLEAVED)
+            key = _turn(key, row + RANK, cos, sin, token, dims, here, TURNING, INTERLEAVED, 1, DIM)
         if scales is not None:
             latent, key = latent.to(q.dtype.element_ty).to(tl.float32), key.to(q.dtype.element_ty).to(tl.float32)
             unit = _unit_of(tl.maximum(tl.max(tl.abs(latent)), tl.max(tl.abs(key))))
@@ -251,7 +260,7 @@ def _latent_kernel(
         base = (queries + token * query_row + head * query_head + nope)[:, None]
         found = tl.load(base + dims[None, :], mask=each, other=0.0).to(tl.float32)
         if cos is not None:
-            found = _turn(found, base, cos, sin, token, dims, each, TURNING, INTERLEAVED)
+            found = _turn(found, base, cos, sin, token, dims, each, TURNING, INTERLEAVED, HEADS, DIM)
         place = q + (token * heads + head)[:, None] * (RANK + TURNING) + RANK + dims[None, :]
         tl.store(place, found.to(q.dtype.element_ty), mask=each)
 
@@ -368,11 +377,11 @@ def _heads_case(
     optional = {"positions": "*i64", "weight": "*fp32", "bias": "*fp32"}
     types = dict.fromkeys(("q", "cache", "projected"), f"*{dtype}") | {"slots": "*i64", "cos": "*fp32", "sin": "*fp32"}
     types |= {argument: optional[argument] for argument in also}
-    types |= {"row_stride": "i32:16", "q_step": "i32:16", "heads": "i32", "kv_heads": "i32"}
+    types |= {"row_stride": "i32:16", "heads": "i32", "kv_heads": "i32"}
     types |= {"eps": "fp32", "beta": "fp32", "length": "i32"}
     constants: dict[str, object] = {argument: None for argument in ("scales", *optional) if argument not in also}
     constants |= {"CENTRED": centred, "GROWS": "positions" in also, "INTERLEAVED": interleaved}
-    constants |= {"TURNING": turning or head_dim, "HEAD_DIM": head_dim, "HEADS": each, "DIM": dim}
+    constants |= {"TURNING": turning or head_dim, "HEAD_DIM": head_dim, "STEP": 1, "HEADS": each, "DIM": dim}
     return Case(name, _heads_kernel, types, constants, _warps(each * dim), 1)
 
 

@@ -12,8 +12,8 @@
 
 #define MOST_ROWS 64
 #define BLOCK 64
-#define LINE 64           /* bytes of a block for 16 rows */
-#define STEP (4 * LINE)   /* for all */
+#define LINE 64          /* bytes of one step of a block for 16 rows, */
+#define STEP (4 * LINE)  /* and for all of them */
 #define SPAN 512         /* steps */
 #define NEAR 4096        /* bytes that are fetched ahead where a block is not read in one go */
 #define KEPT (384 << 10) /* bytes of blocks that stay in the cache while all rows of x take their turns */
@@ -59,85 +59,83 @@ INLINE void put_int8(const linear_job *job, long m, long row, words sum) {
 }
 
 /* How many rows of x are multiplied at once, of those that are left: a tile of one or two would wait for memory. */
-INLINE int next_rows(int left) {
-    return left <= TILE ? left : left <= TILE + 2 ? (left + 1) / 2 : TILE;
-}
+INLINE int next_rows(int left) { return left <= TILE ? left : left <= TILE + 2 ? (left + 1) / 2 : TILE; }
 
 /* The sums of M rows of x, from the m-th after the first, over some steps, added to `total` [m][4] or beginning it.
    Tiles share the fetching of the next span, each in its turn; one alone leaves it to the processor, or to NEAR. */
-#define TILE_OF(kind, M)                                                                                     \
+#define TILE_OF(kind, M)                                                                                           \
     static void tile_##kind##_##M(const linear_job *job, const char *weight, long first, int m, long from, long to,\
-                                  int turn, int turns, sum_##kind *total) {                                  \
-        const char *x = (const char *)job->x + (first + m) * job->stride;                                    \
-        const long stride = job->stride, span = (to - from) * STEP;                                          \
-        const long pace = turns > 1 ? STEP / turns + 1 : AT_ONCE(M) < 4 ? STEP : 0;                          \
-        const char *next = weight + from * STEP + (turns > 1 ? span + span / turns * turn : NEAR);           \
-        for (int part = 0; part < 4; part += AT_ONCE(M)) {                                                   \
-            const char *at = weight + from * STEP + part * LINE;                                             \
-            sum_##kind sum[M][AT_ONCE(M)];                                                                   \
-            EACH for (int r = 0; r < M; r++)                                                                 \
-                EACH for (int i = 0; i < AT_ONCE(M); i++)                                                    \
-                    sum[r][i] = zero_##kind();                                                               \
-            for (long step = from; step < to; step++, at += STEP, next += pace) {                            \
-                words w[AT_ONCE(M)];                                                                         \
-                if (part == 0)                                                                               \
-                    for (long each = 0; each < pace; each += LINE)                                           \
-                        _mm_prefetch(next + each, _MM_HINT_T1);                                              \
-                EACH for (int i = 0; i < AT_ONCE(M); i++)                                                    \
-                    w[i] = load_words(at + i * LINE);                                                        \
-                EACH for (int r = 0; r < M; r++) {                                                           \
-                    words four = all_words(*(const int *)(x + r * stride + 4 * step));                       \
-                    EACH for (int i = 0; i < AT_ONCE(M); i++)                                                \
-                        sum[r][i] = dot_##kind(sum[r][i], four, w[i]);                                       \
-                }                                                                                            \
-            }                                                                                                \
-            EACH for (int r = 0; r < M; r++)                                                                 \
-                EACH for (int i = 0; i < AT_ONCE(M); i++) {                                                  \
-                    sum_##kind *own = total + (m + r) * 4 + part + i;                                        \
-                    *own = from ? add_##kind(*own, sum[r][i]) : sum[r][i];                                   \
-                }                                                                                            \
-        }                                                                                                    \
+                                  int turn, int turns, sum_##kind *total) {                                        \
+        const char *x = (const char *)job->x + (first + m) * job->stride;                                          \
+        const long stride = job->stride, span = (to - from) * STEP;                                                \
+        const long pace = turns > 1 ? STEP / turns + 1 : AT_ONCE(M) < 4 ? STEP : 0;                                \
+        const char *next = weight + from * STEP + (turns > 1 ? span + span / turns * turn : NEAR);                 \
+        for (int part = 0; part < 4; part += AT_ONCE(M)) {                                                         \
+            const char *at = weight + from * STEP + part * LINE;                                                   \
+            sum_##kind sum[M][AT_ONCE(M)];                                                                         \
+            EACH for (int r = 0; r < M; r++)                                                                       \
+                EACH for (int i = 0; i < AT_ONCE(M); i++)                                                          \
+                    sum[r][i] = zero_##kind();                                                                     \
+            for (long step = from; step < to; step++, at += STEP, next += pace) {                                  \
+                words w[AT_ONCE(M)];                                                                               \
+                if (part == 0)                                                                                     \
+                    for (long each = 0; each < pace; each += LINE)                                                 \
+                        _mm_prefetch(next + each, _MM_HINT_T1);                                                    \
+                EACH for (int i = 0; i < AT_ONCE(M); i++)                                                          \
+                    w[i] = load_words(at + i * LINE);                                                              \
+                EACH for (int r = 0; r < M; r++) {                                                                 \
+                    words four = all_words(*(const int *)(x + r * stride + 4 * step));                             \
+                    EACH for (int i = 0; i < AT_ONCE(M); i++)                                                      \
+                        sum[r][i] = dot_##kind(sum[r][i], four, w[i]);                                             \
+                }                                                                                                  \
+            }                                                                                                      \
+            EACH for (int r = 0; r < M; r++)                                                                       \
+                EACH for (int i = 0; i < AT_ONCE(M); i++) {                                                        \
+                    sum_##kind *own = total + (m + r) * 4 + part + i;                                              \
+                    *own = from ? add_##kind(*own, sum[r][i]) : sum[r][i];                                         \
+                }                                                                                                  \
+        }                                                                                                          \
     }
 
 /* block: up to MOST_ROWS rows of x times 64 rows of W. part: a thread's share of the blocks. */
-#define LINEAR(kind)                                                                                         \
-    TILE_OF(kind, 1)                                                                                         \
-    TILE_OF(kind, 2)                                                                                         \
-    TILE_OF(kind, 3)                                                                                         \
-    TILE_OF(kind, 4)                                                                                         \
-    TILE_OF(kind, 5)                                                                                         \
-    TILE_OF(kind, 6)                                                                                         \
-    static void block_##kind(const linear_job *job, long block, long first, int count) {                     \
-        const char *weight = job->weight + block * job->steps * 4 * BLOCK;                                   \
-        const int turns = (count + TILE - 1) / TILE;                                                         \
-        sum_##kind total[MOST_ROWS * 4];                                                                     \
-        for (long from = 0; from < job->steps; from += SPAN) {                                               \
-            long to = from + SPAN < job->steps ? from + SPAN : job->steps;                                   \
-            for (int turn = 0, m = 0, rows; turn < turns; turn++, m += rows) {                               \
-                rows = next_rows(count - m);                                                                 \
-                switch (rows) {                                                                              \
-                case 1: tile_##kind##_1(job, weight, first, m, from, to, turn, turns, total); break;         \
-                case 2: tile_##kind##_2(job, weight, first, m, from, to, turn, turns, total); break;         \
-                case 3: tile_##kind##_3(job, weight, first, m, from, to, turn, turns, total); break;         \
-                case 4: tile_##kind##_4(job, weight, first, m, from, to, turn, turns, total); break;         \
-                case 5: tile_##kind##_5(job, weight, first, m, from, to, turn, turns, total); break;         \
-                default: tile_##kind##_6(job, weight, first, m, from, to, turn, turns, total); break;        \
-                }                                                                                            \
-            }                                                                                                \
-        }                                                                                                    \
-        for (int m = 0; m < count; m++)                                                                      \
-            for (int i = 0; i < 4; i++)                                                                      \
-                put_##kind(job, first + m, block * BLOCK + i * 16, total[m * 4 + i]);                        \
-    }                                                                                                        \
-    static void part_##kind(void *given) {                                                                   \
-        const linear_job *job = given;                                                                       \
-        long from, to;                                                                                       \
-        share((job->rows + BLOCK - 1) / BLOCK, job->threads, &from, &to);                                    \
-        const long kept = 1 + KEPT / (job->steps * 4 * BLOCK);                                               \
-        for (; from < to; from += kept)                                                                      \
-            for (long first = 0; first < job->m; first += MOST_ROWS)                                         \
-                for (long block = from; block < to && block < from + kept; block++)                          \
-                    block_##kind(job, block, first, job->m - first < MOST_ROWS ? job->m - first : MOST_ROWS);\
+#define LINEAR(kind)                                                                                               \
+    TILE_OF(kind, 1)                                                                                               \
+    TILE_OF(kind, 2)                                                                                               \
+    TILE_OF(kind, 3)                                                                                               \
+    TILE_OF(kind, 4)                                                                                               \
+    TILE_OF(kind, 5)                                                                                               \
+    TILE_OF(kind, 6)                                                                                               \
+    static void block_##kind(const linear_job *job, long block, long first, int count) {                           \
+        const char *weight = job->weight + block * job->steps * STEP;                                              \
+        const int turns = (count + TILE - 1) / TILE;                                                               \
+        sum_##kind total[MOST_ROWS * 4];                                                                           \
+        for (long from = 0; from < job->steps; from += SPAN) {                                                     \
+            long to = from + SPAN < job->steps ? from + SPAN : job->steps;                                         \
+            for (int turn = 0, m = 0, rows; turn < turns; turn++, m += rows) {                                     \
+                rows = next_rows(count - m);                                                                       \
+                switch (rows) {                                                                                    \
+                case 1: tile_##kind##_1(job, weight, first, m, from, to, turn, turns, total); break;               \
+                case 2: tile_##kind##_2(job, weight, first, m, from, to, turn, turns, total); break;               \
+                case 3: tile_##kind##_3(job, weight, first, m, from, to, turn, turns, total); break;               \
+                case 4: tile_##kind##_4(job, weight, first, m, from, to, turn, turns, total); break;               \
+                case 5: tile_##kind##_5(job, weight, first, m, from, to, turn, turns, total); break;               \
+                default: tile_##kind##_6(job, weight, first, m, from, to, turn, turns, total); break;              \
+                }                                                                                                  \
+            }                                                                                                      \
+        }                                                                                                          \
+        for (int m = 0; m < count; m++)                                                                            \
+            for (int i = 0; i < 4; i++)                                                                            \
+                put_##kind(job, first + m, block * BLOCK + i * 16, total[m * 4 + i]);                              \
+    }                                                                                                              \
+    static void part_##kind(void *given) {                                                                         \
+        const linear_job *job = given;                                                                             \
+        long from, to;                                                                                             \
+        share((job->rows + BLOCK - 1) / BLOCK, job->threads, &from, &to);                                          \
+        const long kept = 1 + KEPT / (job->steps * STEP);                                                          \
+        for (; from < to; from += kept)                                                                            \
+            for (long first = 0; first < job->m; first += MOST_ROWS)                                               \
+                for (long block = from; block < to && block < from + kept; block++)                                \
+                    block_##kind(job, block, first, job->m - first < MOST_ROWS ? job->m - first : MOST_ROWS);      \
     }
 
 LINEAR(bf16)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from dataclasses import dataclass
+
+HUGE_PAGE = 2 << 20
+"""Bytes, on x86-64 and on most other processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +70,13 @@ def return_freed_memory() -> None:
     """Hand memory that was freed back to the operating system; glibc would keep most of a closed model's."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
+
+
+def ask_for_huge_pages(address: int, size: int) -> None:
+    """Have memory that is still to be written in huge pages, where the operating system gives them to who asks.
+
+    What is read from one end to the other is read faster: a processor fetches ahead within pages, and looks up each.
+    """
+    start, stop = -(-address // HUGE_PAGE) * HUGE_PAGE, (address + size) // HUGE_PAGE * HUGE_PAGE
+    if stop > start and (advice := getattr(mmap, "MADV_HUGEPAGE", None)) is not None:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), advice)

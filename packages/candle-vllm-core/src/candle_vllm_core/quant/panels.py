@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..memory import ask_for_huge_pages
 from ..native import address, library, processor
 from ..native.structs import Matrix
 from .weight import Table, Weight
@@ -183,7 +184,9 @@ def from_panels(panels: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> T
 
 def _empty(rows: int, width: int) -> Tensor:
     """Room for a matrix [rows, width bytes]."""
-    return torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32, device="cpu")
+    room = torch.empty(-(-rows // PANEL), -(-width // WORD), PANEL, dtype=torch.int32, device="cpu")
+    ask_for_huge_pages(room.data_ptr(), room.nbytes)
+    return room
 
 
 def _pack(tensor: Tensor, panels: Tensor) -> None:

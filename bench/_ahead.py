@@ -36,8 +36,7 @@ NARROW = re.compile(r"\b(?:ld|st)\.global\S*\.b(?:8|16)\b")
 class Usage(NamedTuple):
     """What one configuration of a kernel takes of a GPU: registers per thread, bytes per program, bytes spilled.
 
-    `narrow` is how many instructions read or write 2 bytes or fewer of a GPU's memory where 16 could be had; for AMD's
-    it is not read.
+    `narrow` is how many instructions read or write 2 bytes or fewer of a GPU's memory; for AMD's it is not read.
     """
 
     file: str

@@ -1,8 +1,8 @@
 """What it costs that a request's logits are the same bits in any batch and chunks: ratios of time in one run.
 
-Two engines take turns. One is as it is; from the other everything was taken that is done only for equal bits: rows are
-not filled up, sums of a product are made in one go and not in oneDNN's order, attention is not given more keys and
-queries than there are. A ratio of 1.02 says that equal bits cost 2 % of the time.
+Two engines take turns. One is as it is; from the other everything was taken that this model does only for equal bits:
+rows are not filled up, attention is not given more keys and queries than there are. A ratio of 1.02 says that equal
+bits cost 2 % of the time.
 
 `own code`: with the C functions. `library`: without them, as on processors that have none. The order of sums in the
 attention of the C functions is part of how it works and is in both. Where an engine never calls what could be left out,

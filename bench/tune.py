@@ -51,8 +51,12 @@ def try_all(given: Iterable[Race], timed: Callable[[Run], float]) -> Iterator[Fo
     found: Found = {}
     for race in given:
         prepare = prepared(race)
-        with tiles.asking() as asked:
-            expected = prepare()()
+        try:
+            with tiles.asking() as asked:
+                expected = prepare()()
+        except Exception as error:  # Not every GPU knows every type, and the other races are still to be run.
+            print(f"{race.operation}, {race.shape}: {gpu.said_of(error)}", file=sys.stderr)
+            continue
         for (operation, key), default in asked.items():
             built_in = tuple(default.items())
             standard = timed_with(prepare, operation, key, built_in, expected, race.tolerance, timed)
@@ -118,10 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = gpu.measured(device)
     dtypes = [{"bf16": torch.bfloat16, "fp16": torch.float16}[name] for name in args.dtype]
     path = tiles.TUNED / tiles.file_name(machine.name)
+    unfinished = path.with_suffix(".unfinished")
     found: Found = {}
     with torch.inference_mode():
         for found in try_all(gpu.all_races(device, dtypes), gpu.timed):
-            write(path, machine, best(found))
+            write(unfinished, machine, best(found))
+    unfinished.replace(path)
     print(f"{sum(map(len, found.values()))} choices measured; {path} has {sum(map(len, best(found).values()))} of them")
 
 

@@ -42,6 +42,6 @@ def test_whole_huge_pages_are_asked_for_and_nothing_beside_them() -> None:
 
 
 @pytest.mark.skipif(library() is None, reason="the C functions are not for this machine, or were not built")
-def test_large_matrices_lie_in_huge_pages() -> None:
+def test_huge_pages_are_asked_for_large_matrices() -> None:
     panels = to_panels(torch.zeros(4096, 2048, dtype=torch.bfloat16))
     assert asked_for(panels.data_ptr() + panels.nbytes // 2)

@@ -107,8 +107,8 @@ def test_every_kernel_compiles_for_every_gpu_and_spills_nothing(found: Sequence[
 
 
 @pytest.mark.timeout(1800)
-def test_what_decides_the_speed_is_read_many_bytes_at_once(found: Sequence[Usage]) -> None:
-    """But for a sink, which is one number of a head, and the end of a latent, which is one row of few numbers."""
+def test_what_decides_the_speed_is_not_read_number_by_number(found: Sequence[Usage]) -> None:
+    """But for sinks, which are one number of a head, and latents, whose ends are rows of few numbers."""
     files = {"activation", "attention", "cache", "experts", "norm", "rotary"}
     wide = [one for one in found if one.file in files and "sinks" not in one.case and "latent" not in one.case]
     assert [one for one in wide if one.narrow] == []

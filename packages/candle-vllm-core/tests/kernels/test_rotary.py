@@ -224,6 +224,7 @@ FITTING: dict[str, Any] = {
     [
         {"heads": 3},
         {"q_step": 8},
+        {"q_step": 0, "projected": torch.ones(5, 2 * 16)},
         {"projected": torch.ones(6 * 16, 5).t()},
         {"destination": (torch.ones(9, 1, 1, 16), torch.arange(5))},
         {"destination": (torch.ones(9, 2, 1, 16), torch.arange(4))},
@@ -238,7 +239,7 @@ FITTING: dict[str, Any] = {
         {"destination": (torch.ones(9, 2, 1, 16).to(FP8), torch.arange(5)), "scales": torch.ones(9, 1, 1)},
         {"destination": (torch.ones(9, 2, 1, 16).to(FP8), torch.arange(5)), "scales": torch.ones(9, 2, 1).half()},
     ],
-    ids=[*range(15)],
+    ids=[*range(16)],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     given = FITTING | change

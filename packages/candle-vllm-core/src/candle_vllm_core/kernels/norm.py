@@ -126,7 +126,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None,
 
 
 def _tile(dim: int) -> tuple[int, int, int]:
-    """Rows, columns and warps of a program; they follow from the row's length alone, and so do the sums' bits."""
+    """Rows, columns and warps of a program; they never follow from how many rows there are, nor do the sums' bits."""
     block = triton.next_power_of_2(dim)
     rows = max(1, 1024 // block)  # Several short rows, so that a program has enough to do.
     warps = min(max(rows * block // 512, 1), 16)  # 16 numbers of each thread, as 8 of two bytes are read at once.

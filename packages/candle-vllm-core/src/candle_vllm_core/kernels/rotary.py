@@ -38,7 +38,7 @@ from triton import language as tl
 
 from .cache import FP8, _in_units, _unit_of
 from .case import Case
-from .tiles import tiles
+from .tiles import Tiles, tiles
 
 TILE = 1024
 """Numbers of one program: a few heads, each by itself."""
@@ -51,10 +51,10 @@ def _partner(dims, TURNING: tl.constexpr):
 
 
 @triton.jit
-def _swapped(x, HEADS: tl.constexpr, DIM: tl.constexpr):
+def _swapped(x):
     """Each number in the place of its neighbour, with which it turns where they are interleaved."""
-    first, second = tl.split(tl.reshape(x, [HEADS, DIM // 2, 2]))
-    return tl.reshape(tl.join(second, first), [HEADS, DIM])
+    first, second = tl.split(tl.reshape(x, [x.shape[0], x.shape[1] // 2, 2]))
+    return tl.reshape(tl.join(second, first), x.shape)
 
 
 @triton.jit
@@ -116,7 +116,7 @@ def _heads_kernel(
                 other += tl.load(bias + head[:, None] * HEAD_DIM + other_dims[None, :], mask=turns, other=0.0)
     if TURNING > 0:
         if INTERLEAVED:
-            other = _swapped(found, HEADS, DIM)
+            other = _swapped(found)
         turning = dims < TURNING
         cosine = tl.load(cos + token * TURNING + dims, mask=turning, other=1.0)[None, :]
         sine = tl.load(sin + token * TURNING + dims, mask=turning, other=0.0)[None, :]
@@ -167,7 +167,7 @@ def turn_heads(
     cache, slots = destination
     (_, sides, kv_heads, head_dim), (tokens, columns) = cache.shape, projected.shape
     q_step = head_dim if q_step is None else q_step
-    if sides != 2 or columns != heads * q_step + 2 * kv_heads * head_dim or q_step % head_dim:
+    if sides != 2 or columns != heads * q_step + 2 * kv_heads * head_dim or q_step not in (head_dim, 2 * head_dim):
         raise ValueError(f"{heads} heads of {tuple(projected.shape)} do not fit a cache of {tuple(cache.shape)}")
     cos, sin, turning = _checked_angles(angles, tokens, head_dim)
     weight, bias, eps = norm or (None, None, 0.0)
@@ -177,8 +177,7 @@ def turn_heads(
     _check(projected, cache, slots, scales, weight, bias, positions)
     q = projected.new_empty(tokens, heads, head_dim)
     dim = triton.next_power_of_2(head_dim)
-    built_in = {"block": max(TILE, dim), "warps": _warps(max(TILE, dim))}
-    own = tiles("heads", f"{dim} numbers of {q.element_size()} bytes", built_in)
+    own = tiles("heads", f"{dim} numbers of {q.element_size()} bytes", _tile(dim))
     each = max(1, own["block"] // dim)
     if tokens:
         _heads_kernel[(tokens * triton.cdiv(heads + 2 * kv_heads, each),)](
@@ -190,13 +189,10 @@ def turn_heads(
 
 
 @triton.jit
-def _turn(
-    x, base, cos, sin, token, dims, here, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr, HEADS: tl.constexpr,
-    DIM: tl.constexpr,
-):  # fmt: skip
-    """HEADS heads of TURNING numbers, loaded as x [HEADS, DIM] from the pointers `base`, rotated."""
+def _turn(x, base, cos, sin, token, dims, here, TURNING: tl.constexpr, INTERLEAVED: tl.constexpr):
+    """Heads of TURNING numbers, loaded as x [heads, dims] from the pointers `base`, rotated."""
     if INTERLEAVED:
-        other = _swapped(x, HEADS, DIM)
+        other = _swapped(x)
     else:
         other = tl.load(base + _partner(dims, TURNING)[None, :], mask=here, other=0.0).to(tl.float32)
     cosine = tl.load(cos + token * TURNING + dims, mask=dims < TURNING, other=1.0)[None, :]
@@ -244,7 +240,7 @@ def _latent_kernel(
         here = (dims < TURNING)[None, :]
         key = tl.load(row + RANK + dims[None, :], mask=here, other=0.0).to(tl.float32)
         if cos is not None:
-            key = _turn(key, row + RANK, cos, sin, token, dims, here, TURNING, INTERLEAVED, 1, DIM)
+            key = _turn(key, row + RANK, cos, sin, token, dims, here, TURNING, INTERLEAVED)
         if scales is not None:
             latent, key = latent.to(q.dtype.element_ty).to(tl.float32), key.to(q.dtype.element_ty).to(tl.float32)
             unit = _unit_of(tl.maximum(tl.max(tl.abs(latent)), tl.max(tl.abs(key))))
@@ -260,7 +256,7 @@ def _latent_kernel(
         base = (queries + token * query_row + head * query_head + nope)[:, None]
         found = tl.load(base + dims[None, :], mask=each, other=0.0).to(tl.float32)
         if cos is not None:
-            found = _turn(found, base, cos, sin, token, dims, each, TURNING, INTERLEAVED, HEADS, DIM)
+            found = _turn(found, base, cos, sin, token, dims, each, TURNING, INTERLEAVED)
         place = q + (token * heads + head)[:, None] * (RANK + TURNING) + RANK + dims[None, :]
         tl.store(place, found.to(q.dtype.element_ty), mask=each)
 
@@ -301,13 +297,14 @@ def turn_latent(
         _latent_kernel[(tokens * (triton.cdiv(heads, each) + 1),)](
             q, cache, scales, queries, compressed, slots, cos, sin, weight, queries.stride(0), queries.stride(1),
             compressed.stride(0), heads, queries.shape[2] - turning, eps, INTERLEAVED=interleaved, TURNING=turning,
-            RANK=rank, HEADS=each, DIM=dim, LATENT=latent, num_warps=_warps(max(each * dim, latent)),
+            RANK=rank, HEADS=each, DIM=dim, LATENT=latent, num_warps=_tile(latent)["warps"],
         )  # fmt: skip
 
 
-def _warps(numbers: int) -> int:
-    """So many that each thread has 8 numbers, which of two bytes are read at once."""
-    return min(max(numbers // 256, 1), 8)
+def _tile(dim: int) -> Tiles:
+    """The numbers of a program, and warps: each thread has 8 numbers, which of two bytes are read at once."""
+    block = max(TILE, dim)
+    return {"block": block, "warps": min(block // 256, 8)}
 
 
 def _checked_angles(
@@ -352,7 +349,7 @@ def _cases() -> Iterator[Case]:
         yield _heads_case(f"heads of 128, {dtype}", 128, dtype, ())
     yield _heads_case("heads of 128 normalised, bf16", 128, "bf16", norm)
     yield _heads_case("heads of 128 that grow, bf16", 128, "bf16", growth)
-    yield _heads_case("heads of 256, a quarter turning, normalised, bf16", 256, "bf16", norm, turning=64)
+    yield _heads_case("heads of 256 with gates, a quarter turning, bf16", 256, "bf16", norm, turning=64, gated=True)
     yield _heads_case("heads of 128 interleaved, bf16", 128, "bf16", (), interleaved=True)
     yield _heads_case("heads of 80 with LayerNorm, bf16", 80, "bf16", ("weight", "bias"), turning=32, centred=True)
     for interleaved in (True, False):
@@ -371,18 +368,20 @@ def _heads_case(
     turning: int | None = None,
     interleaved: bool = False,
     centred: bool = False,
+    gated: bool = False,
 ) -> Case:
     dim = triton.next_power_of_2(head_dim)
-    each = max(1, TILE // dim)
+    tile = _tile(dim)
     optional = {"positions": "*i64", "weight": "*fp32", "bias": "*fp32"}
     types = dict.fromkeys(("q", "cache", "projected"), f"*{dtype}") | {"slots": "*i64", "cos": "*fp32", "sin": "*fp32"}
     types |= {argument: optional[argument] for argument in also}
-    types |= {"row_stride": "i32:16", "heads": "i32", "kv_heads": "i32"}
-    types |= {"eps": "fp32", "beta": "fp32", "length": "i32"}
+    types |= {"row_stride": "i32:16", "eps": "fp32", "beta": "fp32"}
+    types |= dict.fromkeys(("heads", "kv_heads", "length"), "i32")
     constants: dict[str, object] = {argument: None for argument in ("scales", *optional) if argument not in also}
     constants |= {"CENTRED": centred, "GROWS": "positions" in also, "INTERLEAVED": interleaved}
-    constants |= {"TURNING": turning or head_dim, "HEAD_DIM": head_dim, "STEP": 1, "HEADS": each, "DIM": dim}
-    return Case(name, _heads_kernel, types, constants, _warps(each * dim), 1)
+    constants |= {"TURNING": turning or head_dim, "HEAD_DIM": head_dim, "STEP": 1 + gated}
+    constants |= {"HEADS": tile["block"] // dim, "DIM": dim}
+    return Case(name, _heads_kernel, types, constants, tile["warps"], 1)
 
 
 def _in_fp8(case: Case) -> Case:
@@ -397,4 +396,4 @@ def _latent_case(name: str, *, interleaved: bool) -> Case:
     types |= dict.fromkeys(("query_row", "query_head", "compressed_row", "heads", "nope"), "i32:16") | {"eps": "fp32"}
     constants: dict[str, object] = {"INTERLEAVED": interleaved, "TURNING": 64, "RANK": 512, "HEADS": 16}
     constants |= {"DIM": 64, "LATENT": 512, "scales": None}
-    return Case(f"latent of 512 and 64, {name}, bf16", _latent_kernel, types, constants, _warps(1024), 1)
+    return Case(f"latent of 512 and 64, {name}, bf16", _latent_kernel, types, constants, _tile(512)["warps"], 1)

